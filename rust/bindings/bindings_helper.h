@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Headers that the `kernel` crate's own bindings do not cover.  Sorted.
+ */
+#include <linux/completion.h>
+#include <linux/debugfs.h>
+#include <linux/dma-mapping.h>
+#include <linux/hw_random.h>
+#include <linux/idr.h>
+#include <linux/interrupt.h>
+#include <linux/pci.h>
+#include <linux/virtio.h>
+#include <linux/virtio_anchor.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci_admin.h>
+#include <linux/virtio_ring.h>
+#include <uapi/linux/virtio_config.h>
+#include <uapi/linux/virtio_ids.h>
+#include <uapi/linux/virtio_pci.h>
+#include <uapi/linux/virtio_ring.h>
+#include <uapi/linux/virtio_types.h>
+
+/* bindgen gets confused at certain things. */
+const unsigned long RUST_CONST_HELPER_VIRTIO_DMA_ATTR_CACHE_CLEAN =
+	DMA_ATTR_DEBUGGING_IGNORE_CACHELINES;

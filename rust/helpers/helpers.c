@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C inline functions and macros that Rust cannot call, as functions: one file a subsystem.
+ */
+
+#include <linux/compiler_types.h>
+
+#ifdef __BINDGEN__
+#define __rust_helper
+#else
+/* The kernel's rust/helpers/helpers.c explains. */
+#define __rust_helper __always_inline
+#endif
+
+#include "barrier.c"
+#include "dma.c"
+#include "virtio.c"
