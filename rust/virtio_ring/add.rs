@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Adding buffers: mapped segments from Rust, scatterlists from C.
+//!
+//! C source: `virtqueue_add` in `drivers/virtio/virtio_ring.c`.
+
+use crate::vring::{
+    Token,
+    Vring, //
+};
+use core::{
+    mem::size_of,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+use virtio_bindings as bindings;
+use virtqueue::{
+    desc,
+    AddErrorKind,
+    Direction,
+    Segment, //
+};
+
+/// An indirect table of one buffer: `count` descriptors that the device reads, and behind them our
+/// own copy of what they say.
+pub(crate) struct Table {
+    entries: NonNull<Entry>,
+    count: u32,
+    address: u64,
+}
+
+/// A descriptor in memory, or our copy of one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Entry {
+    addr: u64,
+    rest: u64,
+}
+
+/// Where `len`, `flags` and `next` (packed: `id`, `flags`) sit in the second word.
+fn split_entry(segment: Segment, flags: u16, next: u16) -> Entry {
+    Entry {
+        addr: segment.addr.to_le(),
+        rest: (u64::from(segment.len) | u64::from(flags) << 32 | u64::from(next) << 48).to_le(),
+    }
+}
+
+fn packed_entry(segment: Segment, flags: u16) -> Entry {
+    Entry {
+        addr: segment.addr.to_le(),
+        rest: (u64::from(segment.len) | u64::from(flags) << 48).to_le(),
+    }
+}
+
+impl Table {
+    fn new(count: u32, gfp: bindings::gfp_t) -> Option<Self> {
+        let bytes = (count as usize).checked_mul(2 * size_of::<Entry>())?;
+        // SAFETY: The helper has no preconditions.
+        let entries = unsafe { bindings::virtio_kmalloc(bytes, gfp) };
+        Some(Self {
+            entries: NonNull::new(entries.cast())?,
+            count,
+            address: 0,
+        })
+    }
+
+    /// Writes descriptor `at`, and our copy.
+    fn set(&mut self, at: u32, packed: bool, segment: Segment, dir: Direction) {
+        if at >= self.count {
+            return;
+        }
+        let write = match dir {
+            Direction::Readable => 0,
+            Direction::Writable => desc::WRITE,
+        };
+        let entry = if packed {
+            packed_entry(segment, write)
+        } else if at + 1 == self.count {
+            split_entry(segment, write, 0)
+        } else {
+            // CAST: a table has fewer entries than a scatterlist may be long: checked by callers.
+            split_entry(segment, write | desc::NEXT, (at + 1) as u16)
+        };
+        // SAFETY: `at` is below `count`; there is room for twice as many.
+        unsafe {
+            self.entries.add(at as usize).write(entry);
+            self.entries
+                .add((self.count + at) as usize)
+                .write(split_entry(segment, write, 0));
+        }
+    }
+
+    /// Our copy of entry `at`.
+    fn get(&self, at: u32) -> (Segment, Direction) {
+        // SAFETY: Written by `set`; never shared with the device.
+        let entry = unsafe { self.entries.add((self.count + at) as usize).read() };
+        let rest = u64::from_le(entry.rest);
+        let dir = if (rest >> 32) as u16 & desc::WRITE != 0 {
+            Direction::Writable
+        } else {
+            Direction::Readable
+        };
+        let segment = Segment {
+            addr: u64::from_le(entry.addr),
+            len: rest as u32,
+        };
+        (segment, dir)
+    }
+
+    fn bytes(&self) -> usize {
+        self.count as usize * size_of::<Entry>()
+    }
+
+    /// Unmaps the first `filled` segments.
+    ///
+    /// # Safety
+    ///
+    /// They were mapped by us, and the device does not own them.
+    unsafe fn unmap(&self, vring: &Vring, filled: u32) {
+        for at in 0..filled {
+            let (segment, dir) = self.get(at);
+            // SAFETY: By the contract.
+            unsafe { vring.mapper().unmap(segment.addr, segment.len as usize, dir) };
+        }
+    }
+
+    /// Unmaps the segments unless the caller mapped them, and frees the table, whose own mapping
+    /// is the ring's affair.
+    ///
+    /// # Safety
+    ///
+    /// The device does not own the buffer any more.
+    pub(crate) unsafe fn free(self, vring: &Vring, premapped: bool) {
+        if !premapped && vring.mapper().uses_api() {
+            // SAFETY: By the contract; a table in flight is filled.
+            unsafe { self.unmap(vring, self.count) };
+        }
+        // SAFETY: Allocated by `new`.
+        unsafe { bindings::kfree(self.entries.as_ptr().cast()) };
+    }
+}
+
+/// The scatterlists of a C caller: `outs` readable ones, then writable ones.
+pub(crate) struct Lists<'a> {
+    pub(crate) lists: &'a [*mut bindings::scatterlist],
+    pub(crate) outs: usize,
+    /// Entries of all lists together.
+    pub(crate) total: u32,
+    pub(crate) premapped: bool,
+    pub(crate) attrs: usize,
+}
+
+impl Lists<'_> {
+    /// Maps every entry in turn and hands it to `f`.
+    ///
+    /// # Safety
+    ///
+    /// The lists are valid and well-formed, as C's contract says.
+    unsafe fn for_each(
+        &self,
+        vring: &Vring,
+        mut f: impl FnMut(Segment, Direction) -> Result,
+    ) -> Result {
+        let mut left = self.total;
+        for (at, list) in self.lists.iter().enumerate() {
+            let dir = if at < self.outs {
+                Direction::Readable
+            } else {
+                Direction::Writable
+            };
+            let mut sg = *list;
+            while !sg.is_null() && left != 0 {
+                // SAFETY: By the contract.
+                let segment = unsafe { self.segment(vring, sg, dir)? };
+                f(segment, dir).inspect_err(|_| {
+                    if !self.premapped {
+                        // SAFETY: Mapped just now.
+                        unsafe { vring.mapper().unmap(segment.addr, segment.len as usize, dir) };
+                    }
+                })?;
+                left -= 1;
+                // SAFETY: By the contract.
+                sg = unsafe { bindings::sg_next(sg) };
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// `sg` is a valid entry.
+    unsafe fn segment(
+        &self,
+        vring: &Vring,
+        sg: *mut bindings::scatterlist,
+        dir: Direction,
+    ) -> Result<Segment> {
+        // SAFETY: By the contract.
+        unsafe {
+            if self.premapped {
+                return Ok(Segment {
+                    addr: bindings::virtio_sg_dma_address(sg),
+                    len: bindings::virtio_sg_dma_len(sg),
+                });
+            }
+            Ok(Segment {
+                addr: vring.mapper().map_sg(sg, dir, self.attrs)?,
+                len: (*sg).length,
+            })
+        }
+    }
+}
+
+/// The error that C callers expect.
+fn errno(kind: AddErrorKind) -> Error {
+    match kind {
+        AddErrorKind::Full => ENOSPC,
+        AddErrorKind::Broken => EIO,
+        AddErrorKind::EmptyChain
+        | AddErrorKind::TooLong
+        | AddErrorKind::Misordered
+        | AddErrorKind::BadTable => EINVAL,
+    }
+}
+
+impl Vring {
+    /// Adds a buffer whose segments are mapped.
+    ///
+    /// # Safety
+    ///
+    /// - nobody else uses the ring meanwhile;
+    /// - the segments are the device's until the token comes back.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not added; the token comes back.
+    #[inline]
+    pub unsafe fn add(
+        &self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+    ) -> Result<(), (AddErrorKind, Token)> {
+        // SAFETY: By the contract.
+        let ring = unsafe { self.ring() };
+        let result = ring
+            .add(readable, writable, token)
+            .map_err(|error| (error.kind, error.payload));
+        self.sync_num_free(ring);
+        result
+    }
+
+    /// Makes what was added visible to the device, and says whether to notify it (C:
+    /// `virtqueue_kick_prepare`).
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    #[inline]
+    pub unsafe fn kick_prepare(&self) -> bool {
+        // SAFETY: By the contract.
+        unsafe { self.ring() }.kick_prepare()
+    }
+
+    /// Adds a C caller's buffer.
+    ///
+    /// # Safety
+    ///
+    /// - nobody else uses the ring meanwhile;
+    /// - the lists are valid and well-formed, and the memory is the device's until the token
+    ///   comes back.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the ring is full, `EIO` if it is broken, `ENOMEM` if mapping fails, `EINVAL` for
+    /// a chain that no ring could take.
+    pub(crate) unsafe fn add_lists(
+        &self,
+        lists: &Lists<'_>,
+        mut token: Token,
+        gfp: bindings::gfp_t,
+    ) -> Result {
+        // SAFETY: By the contract.
+        unsafe {
+            // Without room for a table, the ring itself may have room.
+            let table = if self.indirect && lists.total > 1 && self.ring().num_free() > 0 {
+                Table::new(lists.total, gfp)
+            } else {
+                None
+            };
+            let result = match table {
+                Some(table) => self.add_table(lists, token, table),
+                None => {
+                    token.table = None;
+                    self.add_direct(lists, token)
+                }
+            };
+            let ring = self.ring();
+            // As C does it: visible at once, not only when kicked.
+            if result.is_ok() {
+                ring.publish();
+            }
+            self.sync_num_free(ring);
+            if matches!(result, Err(error) if error == ENOSPC) && lists.outs != 0 {
+                // C drivers rely on it, for the sake of hosts that make room only when told.
+                self.notify();
+            }
+            result
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Vring::add_lists`].
+    unsafe fn add_direct(&self, lists: &Lists<'_>, token: Token) -> Result {
+        // SAFETY: By the contract.
+        unsafe {
+            let mut builder = self.ring().begin(lists.total as usize).map_err(errno)?;
+            let filled = lists.for_each(self, |segment, dir| {
+                match dir {
+                    Direction::Readable => builder.readable(segment),
+                    Direction::Writable => builder.writable(segment),
+                }
+                .map_err(errno)
+            });
+            if let Err(error) = filled {
+                if !lists.premapped {
+                    builder.for_each(|segment, dir| {
+                        self.mapper().unmap(segment.addr, segment.len as usize, dir);
+                    });
+                }
+                return Err(error);
+            }
+            builder.commit(token).map_err(|error| errno(error.kind))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Vring::add_lists`].
+    unsafe fn add_table(&self, lists: &Lists<'_>, mut token: Token, mut table: Table) -> Result {
+        let packed = self.is_packed();
+        let mut filled = 0;
+        let (mut readable, mut writable) = (0u64, 0u64);
+        // SAFETY: By the contract.
+        let result = unsafe {
+            lists.for_each(self, |segment, dir| {
+                match dir {
+                    Direction::Readable => readable += u64::from(segment.len),
+                    Direction::Writable => writable += u64::from(segment.len),
+                }
+                table.set(filled, packed, segment, dir);
+                filled += 1;
+                Ok(())
+            })
+        };
+        let undo = |table: Table, error: Error| {
+            if !lists.premapped {
+                // SAFETY: Mapped above, and not handed to the device.
+                unsafe { table.unmap(self, filled) };
+            }
+            // SAFETY: Allocated by `Table::new`.
+            unsafe { bindings::kfree(table.entries.as_ptr().cast()) };
+            Err(error)
+        };
+        if let Err(error) = result {
+            return undo(table, error);
+        }
+        let (Ok(readable), Ok(writable)) = (u32::try_from(readable), u32::try_from(writable)) else {
+            return undo(table, EINVAL);
+        };
+        let bytes = table.bytes();
+        // SAFETY: The table is `kmalloc` memory, which lives until the buffer comes back.
+        let mapped = unsafe {
+            self.mapper()
+                .map_single(table.entries.cast(), bytes, Direction::Readable)
+        };
+        match mapped {
+            Ok(address) => table.address = address,
+            Err(error) => return undo(table, error),
+        }
+        let segment = Segment {
+            addr: table.address,
+            len: bytes as u32,
+        };
+        token.table = Some(table);
+        // SAFETY: By the contract.
+        match unsafe { self.ring() }.add_indirect(segment, readable, writable, token) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // SAFETY: Mapped above, and not handed to the device.
+                unsafe {
+                    self.mapper()
+                        .unmap(segment.addr, bytes, Direction::Readable)
+                };
+                match error.payload.table {
+                    Some(table) => undo(table, errno(error.kind)),
+                    None => Err(errno(error.kind)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,762 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One virtqueue of the kernel: made, found again from its C pointer, and deleted.
+//!
+//! C source: `vring_create_virtqueue`, `vring_del_virtqueue` and `vring_interrupt` in
+//! `drivers/virtio/virtio_ring.c`.
+
+use crate::{
+    body::{
+        Body,
+        KernelRing, //
+    },
+    mapper::{
+        self,
+        Mapper, //
+    },
+    memory::Memory, //
+};
+use core::{
+    cell::UnsafeCell,
+    ptr::NonNull, //
+};
+use kernel::{
+    device,
+    ffi::{
+        c_char,
+        c_uint,
+        c_void, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Refcount, //
+    },
+    types::Opaque, //
+};
+use virtio_bindings as bindings;
+use virtio_spec::{
+    transport,
+    DeviceType,
+    Features, //
+};
+use virtqueue::{
+    layout::{
+        PackedLayout,
+        SplitLayout, //
+    },
+    Config,
+    Direction,
+    Layout,
+    LengthPolicy,
+    Observer,
+    QueueSize,
+    RingError,
+    Segment, //
+};
+
+/// What a transport asks for when it makes a queue.
+pub struct Params {
+    /// Number of the queue.
+    pub index: u32,
+    /// Number of descriptors, 1 to 32768.
+    pub size: u32,
+    /// Alignment of the used ring in bytes, a power of two.
+    pub align: u32,
+    /// The device is another CPU: `smp_*` barriers do.
+    pub weak_barriers: bool,
+    /// The queue may be made smaller if memory is short.
+    pub may_reduce: bool,
+    /// Buffers come with a context pointer: no indirect tables.
+    pub context: bool,
+    /// Notifies the device.
+    pub notify: unsafe extern "C" fn(*mut bindings::virtqueue) -> bool,
+    /// Told of used buffers; `None` for a queue without interrupts.
+    pub callback: bindings::vq_callback_t,
+    /// The queue's name; outlives the queue.
+    pub name: *const c_char,
+}
+
+/// What a buffer carries while it is in flight.
+pub struct Token {
+    /// The caller's buffer.
+    pub data: NonNull<c_void>,
+    /// The caller's context, or null.
+    pub context: *mut c_void,
+    /// The caller mapped the segments, and will unmap them.
+    pub premapped: bool,
+    /// The indirect table of this buffer, if it has one of its own.
+    pub(crate) table: Option<crate::add::Table>,
+}
+
+// SAFETY: Whoever hands a buffer over agrees to have it back on another CPU.
+unsafe impl Send for Token {}
+
+impl Token {
+    /// A buffer without context, whose segments were mapped with the queue's [`Mapper`] and are
+    /// unmapped when it comes back.
+    pub fn mapped(data: NonNull<c_void>) -> Self {
+        Self {
+            data,
+            context: core::ptr::null_mut(),
+            premapped: false,
+            table: None,
+        }
+    }
+}
+
+/// A virtqueue.
+///
+/// # Invariants
+///
+/// - `vq` is first, so that a pointer to it is a pointer to this;
+/// - the ring is used by one caller at a time: C's contract of `struct virtqueue`, and exclusive
+///   borrows in Rust.  What needs no serialisation goes through the observer;
+/// - `body` is replaced only while the device and all callers leave the queue alone.
+#[repr(C)]
+pub struct Vring {
+    vq: Opaque<bindings::virtqueue>,
+    body: UnsafeCell<Body>,
+    mapper: Mapper,
+    pub(crate) notify: unsafe extern "C" fn(*mut bindings::virtqueue) -> bool,
+    pub(crate) indirect: bool,
+    config: Config,
+    align: u32,
+    weak_barriers: bool,
+    may_reduce: bool,
+    /// The transport, and each handle of a driver.
+    refs: Refcount,
+    /// The device may still own ring and buffers: they are never freed.
+    condemned: Atomic<bool>,
+    reported: Atomic<bool>,
+    /// Frees a buffer that comes back unused; set by the typed handle.
+    release: UnsafeCell<Option<unsafe fn(Token)>>,
+}
+
+// SAFETY: See the invariants: `ring` has one user at a time; all else is constant or atomic.
+unsafe impl Send for Vring {}
+// SAFETY: As above.
+unsafe impl Sync for Vring {}
+
+/// Where the device finds the areas of a ring.
+pub struct Addresses {
+    /// Descriptor table or descriptor ring.
+    pub desc: u64,
+    /// Available ring or driver event area.
+    pub driver: u64,
+    /// Used ring or device event area.
+    pub device: u64,
+}
+
+/// Types whose devices are known to report wrong used lengths: these are cut down, where for
+/// others they break the queue.  All that we do not know well enough is among them.
+fn length_policy(device: u32) -> LengthPolicy {
+    const EXACT: [DeviceType; 4] = [
+        DeviceType::NET,
+        DeviceType::BLOCK,
+        DeviceType::RNG,
+        DeviceType::BALLOON,
+    ];
+    if EXACT.iter().any(|exact| exact.id() == device) {
+        LengthPolicy::Reject
+    } else {
+        LengthPolicy::Clamp
+    }
+}
+
+impl Vring {
+    /// Wraps a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `vq` was made by [`create`], and is not freed during `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(vq: *const bindings::virtqueue) -> &'a Self {
+        // SAFETY: By the contract and the type invariants.
+        unsafe { &*vq.cast() }
+    }
+
+    /// Returns the C structure.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::virtqueue {
+        self.vq.get()
+    }
+
+    /// The ring.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses it meanwhile.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "exclusivity is the contract")]
+    pub(crate) unsafe fn ring(&self) -> &mut KernelRing {
+        // SAFETY: By the contract.
+        unsafe { &mut *self.body().ring.get() }
+    }
+
+    fn body(&self) -> &Body {
+        // SAFETY: By the type invariants, not replaced meanwhile.
+        unsafe { &*self.body.get() }
+    }
+
+    /// What may be done without serialisation: look for used buffers, disable callbacks, break.
+    #[inline]
+    pub fn observer(&self) -> &Observer<&'static Memory> {
+        &self.body().observer
+    }
+
+    /// How buffers are mapped.
+    #[inline]
+    pub fn mapper(&self) -> &Mapper {
+        &self.mapper
+    }
+
+    /// Whether the ring is packed.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.config.layout.is_packed()
+    }
+
+    pub(crate) fn as_device(&self) -> &device::Device {
+        // SAFETY: The device outlives its queues.
+        unsafe { device::Device::from_raw(&raw mut (*(*self.as_raw()).vdev).dev) }
+    }
+
+    /// Copies the number of free descriptors to where C drivers look.
+    #[inline]
+    pub(crate) fn sync_num_free(&self, ring: &KernelRing) {
+        // SAFETY: Written by the one user of the ring.
+        unsafe { (*self.as_raw()).num_free = c_uint::from(ring.num_free()) };
+    }
+
+    /// Says what the device did, once.
+    #[cold]
+    pub(crate) fn report(&self, error: RingError) {
+        if self.reported.load(Relaxed) {
+            return;
+        }
+        self.reported.store(true, Relaxed);
+        // SAFETY: The index is constant.
+        let index = unsafe { (*self.as_raw()).index };
+        dev_err!(
+            self.as_device(),
+            "virtqueue {}: {}: broken\n",
+            index,
+            core::format_args!("{error}")
+        );
+    }
+
+    /// Undoes the mappings of a buffer that came back.
+    ///
+    /// # Safety
+    ///
+    /// The device does not own the segment any more.
+    #[inline]
+    pub(crate) unsafe fn unmap_segment(&self, token: &Token, segment: Segment, dir: Direction) {
+        if token.premapped && token.table.is_none() {
+            return;
+        }
+        // SAFETY: By the contract; not premapped, so mapped by us.
+        unsafe { self.mapper.unmap(segment.addr, segment.len as usize, dir) };
+    }
+
+    /// Takes the next used buffer: its token and the bytes written to it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    #[inline]
+    pub unsafe fn get(&self) -> Option<(Token, u32)> {
+        // SAFETY: By the contract.
+        let ring = unsafe { self.ring() };
+        let result = ring.poll_with(|token, segment, dir| {
+            // SAFETY: The device gave the buffer back.
+            unsafe { self.unmap_segment(token, segment, dir) }
+        });
+        self.sync_num_free(ring);
+        match result {
+            Ok(Some(used)) => {
+                let mut token = used.payload;
+                if let Some(table) = token.table.take() {
+                    // SAFETY: The device gave the buffer back, and its table with it.
+                    unsafe { table.free(self, token.premapped) };
+                }
+                Some((token, used.written))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.report(error);
+                None
+            }
+        }
+    }
+
+    /// Takes back a buffer that the device has not used.
+    ///
+    /// # Safety
+    ///
+    /// The device was reset (or this queue), and nobody else uses the ring meanwhile.
+    pub unsafe fn detach(&self) -> Option<Token> {
+        // SAFETY: By the contract.
+        let ring = unsafe { self.ring() };
+        let token = ring.drain_with(|token, segment, dir| {
+            // SAFETY: By the contract, the device does not own the buffer any more.
+            unsafe { self.unmap_segment(token, segment, dir) }
+        });
+        self.sync_num_free(ring);
+        token.map(|mut token| {
+            if let Some(table) = token.table.take() {
+                // SAFETY: As above.
+                unsafe { table.free(self, token.premapped) };
+            }
+            token
+        })
+    }
+
+    /// Asks for interrupts again, and looks for what was used meanwhile (C:
+    /// `virtqueue_enable_cb`).
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    pub unsafe fn enable_callbacks(&self) -> virtqueue::CbState {
+        // SAFETY: By the contract.
+        unsafe { self.ring() }.enable_cb()
+    }
+
+    /// Notifies the device, unless the queue is broken.  Need not be serialised.
+    ///
+    /// Returns whether the device can have heard it.
+    #[inline]
+    pub fn notify(&self) -> bool {
+        if self.observer().is_broken() {
+            return false;
+        }
+        // SAFETY: The transport's function, on a queue that it has not deleted: `delete` breaks
+        // the queue first, and waits for those who saw it whole.
+        if unsafe { (self.notify)(self.as_raw()) } {
+            return true;
+        }
+        self.observer().break_ring();
+        false
+    }
+
+    /// Marks ring and buffers as still owned by a device that did not acknowledge its reset:
+    /// from now on nothing of them is freed.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Relaxed);
+        self.observer().break_ring();
+    }
+
+    /// Sets how a buffer that comes back unused is freed.
+    ///
+    /// # Safety
+    ///
+    /// All buffers of this queue can be freed so; nobody else uses the queue meanwhile.
+    pub unsafe fn set_release(&self, release: unsafe fn(Token)) {
+        // SAFETY: By the contract.
+        unsafe { *self.release.get() = Some(release) };
+    }
+
+    /// Takes a reference for a handle.
+    pub fn get_ref(&self) {
+        self.refs.inc();
+    }
+
+    /// Drops a reference.
+    ///
+    /// # Safety
+    ///
+    /// It is the caller's; `this` is not used afterwards.
+    pub unsafe fn put_ref(this: NonNull<Self>) {
+        // SAFETY: By the contract, alive.
+        if unsafe { this.as_ref() }.refs.dec_and_test() {
+            // SAFETY: The last reference; allocated by `create`.
+            unsafe { Self::free(KBox::from_raw(this.as_ptr())) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The last reference is gone.
+    unsafe fn free(this: KBox<Self>) {
+        if this.condemned.load(Relaxed) {
+            // The device may write to all of it.
+            core::mem::forget(this);
+            return;
+        }
+        let this = KBox::into_inner(this);
+        this.body.into_inner().free(&this.mapper);
+    }
+
+    /// The size that the ring was made with.
+    pub(crate) fn size(&self) -> u16 {
+        self.body().size()
+    }
+
+    /// What `virtqueue_get_vring` shows.
+    pub(crate) fn view(&self) -> *const bindings::vring {
+        &raw const self.body().view
+    }
+
+    /// Whether the ring's memory is ours.
+    pub(crate) fn owns_memory(&self) -> bool {
+        !self.body().areas.is_empty()
+    }
+
+    /// Makes the ring as new, after its queue was reset and its buffers were taken back.
+    ///
+    /// # Safety
+    ///
+    /// The device and all callers leave the queue alone.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if buffers are left.
+    pub(crate) unsafe fn reinit(&self) -> Result {
+        // SAFETY: By the contract.
+        let ring = unsafe { self.ring() };
+        ring.reset().map_err(|_| EBUSY)?;
+        self.sync_num_free(ring);
+        Ok(())
+    }
+
+    /// Replaces the ring by one of `size` descriptors; keeps the old one if there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// As [`Vring::reinit`]; no buffers are left.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a size that no ring can have, `ENOMEM`.
+    pub(crate) unsafe fn resize(&self, size: u32) -> Result {
+        let mut config = self.config;
+        config.size = QueueSize::new(size).ok_or(EINVAL)?;
+        let body = Body::allocate(
+            &self.mapper,
+            config,
+            self.align,
+            self.weak_barriers,
+            self.may_reduce,
+        )?;
+        // SAFETY: By the contract, nobody looks at the old body.
+        let old = unsafe { core::ptr::replace(self.body.get(), body) };
+        old.free(&self.mapper);
+        // SAFETY: By the contract.
+        self.sync_num_free(unsafe { self.ring() });
+        Ok(())
+    }
+}
+
+/// The transport features that the ring knows (C: `vring_transport_features`).
+pub fn accepted_transport_features(offered: Features) -> Features {
+    offered.intersection(transport::ring_features(Features::EMPTY))
+}
+
+/// Makes a virtqueue, and puts it on the device's list (C: `vring_create_virtqueue`).  May sleep.
+///
+/// # Safety
+///
+/// - `vdev` is registered, its features are agreed, and it outlives the queue;
+/// - `params.notify` and `params.callback` may be called with the queue while it exists.
+///
+/// # Errors
+///
+/// `EINVAL` for a size that no ring can have, `ENOMEM`.
+pub unsafe fn create(
+    vdev: *mut bindings::virtio_device,
+    params: &Params,
+) -> Result<NonNull<bindings::virtqueue>> {
+    // SAFETY: By the contract.
+    let token = unsafe { Mapper::default_token(vdev) };
+    // SAFETY: As above.
+    unsafe { create_mapped(vdev, params, token) }
+}
+
+/// As [`create`], with a mapping token of the queue's own (C: `vring_create_virtqueue_map`).
+///
+/// # Safety
+///
+/// As [`create`]; `token` is one of the device's, and outlives the queue.
+///
+/// # Errors
+///
+/// As [`create`].
+pub(crate) unsafe fn create_mapped(
+    vdev: *mut bindings::virtio_device,
+    params: &Params,
+    token: bindings::virtio_map,
+) -> Result<NonNull<bindings::virtqueue>> {
+    let vdev = NonNull::new(vdev).ok_or(EINVAL)?;
+    // SAFETY: By the contract.
+    let (features, mapper, device) = unsafe {
+        (
+            mapper::features(vdev.as_ptr()),
+            Mapper::new(vdev, token),
+            (*vdev.as_ptr()).id.device,
+        )
+    };
+    let config = config(params, &features, device)?;
+    let body = Body::allocate(
+        &mapper,
+        config,
+        params.align,
+        params.weak_barriers,
+        params.may_reduce,
+    )?;
+    finish(vdev, params, mapper, config, body, &features)
+}
+
+/// As [`create`], in zeroed memory of the caller's (C: `vring_new_virtqueue`): a split ring as one
+/// block, or a packed ring with its event areas behind the descriptors.
+///
+/// # Safety
+///
+/// As [`create`]; `pages` is large enough, aligned to a page, and outlives the queue.
+///
+/// # Errors
+///
+/// As [`create`].
+pub(crate) unsafe fn create_in_place(
+    vdev: *mut bindings::virtio_device,
+    params: &Params,
+    pages: NonNull<u8>,
+) -> Result<NonNull<bindings::virtqueue>> {
+    let vdev = NonNull::new(vdev).ok_or(EINVAL)?;
+    // SAFETY: By the contract.
+    let (features, mapper, device) = unsafe {
+        (
+            mapper::features(vdev.as_ptr()),
+            Mapper::new(vdev, Mapper::default_token(vdev.as_ptr())),
+            (*vdev.as_ptr()).id.device,
+        )
+    };
+    let config = config(params, &features, device)?;
+    let offsets = if config.layout.is_packed() {
+        let layout = PackedLayout::new(config.size);
+        [0, layout.desc_size, layout.desc_size + layout.driver_event_size]
+    } else {
+        let layout = SplitLayout::new(config.size, params.align as usize).ok_or(EINVAL)?;
+        [0, layout.avail, layout.used]
+    };
+    // SAFETY: By the contract, the offsets lie inside.
+    let body = unsafe {
+        Body::on_memory(
+            offsets.map(|offset| pages.add(offset)),
+            &config,
+            params.align,
+            params.weak_barriers,
+        )?
+    };
+    finish(vdev, params, mapper, config, body, &features)
+}
+
+fn config(params: &Params, features: &Features, device: u32) -> Result<Config> {
+    Ok(Config {
+        layout: Layout::from_features(
+            features.has::<transport::RingPacked>(),
+            features.has::<transport::InOrder>(),
+        ),
+        size: QueueSize::new(params.size).ok_or(EINVAL)?,
+        features: virtqueue::Features {
+            event_idx: features.has::<transport::EventIdx>(),
+            // Callers' tables, see `add`.
+            indirect: false,
+        },
+        callbacks: params.callback.is_some(),
+        length_policy: length_policy(device),
+    })
+}
+
+/// Puts the parts together, and the queue on its device's list.
+fn finish(
+    vdev: NonNull<bindings::virtio_device>,
+    params: &Params,
+    mapper: Mapper,
+    config: Config,
+    body: Body,
+    features: &Features,
+) -> Result<NonNull<bindings::virtqueue>> {
+    let Ok(room) = KBox::<Vring>::new_uninit(GFP_KERNEL) else {
+        body.free(&mapper);
+        return Err(ENOMEM);
+    };
+    let size = c_uint::from(body.size());
+    // SAFETY: All zeroes are a valid `struct virtqueue` to start from.
+    let mut vq: bindings::virtqueue = unsafe { core::mem::zeroed() };
+    vq.callback = params.callback;
+    vq.name = params.name;
+    vq.vdev = vdev.as_ptr();
+    vq.index = params.index;
+    vq.num_free = size;
+    vq.num_max = size;
+    let vring = KBox::write(
+        room,
+        Vring {
+            vq: Opaque::new(vq),
+            body: UnsafeCell::new(body),
+            mapper,
+            notify: params.notify,
+            indirect: features.has::<transport::IndirectDesc>() && !params.context,
+            config,
+            align: params.align,
+            weak_barriers: params.weak_barriers,
+            may_reduce: params.may_reduce,
+            refs: Refcount::new(1),
+            condemned: Atomic::new(false),
+            reported: Atomic::new(false),
+            release: UnsafeCell::new(None),
+        },
+    );
+    let vq = NonNull::from(KBox::leak(vring)).cast::<bindings::virtqueue>();
+    // SAFETY: `create`'s contract: the device is registered; the queue was just made.
+    unsafe {
+        let lock = &raw mut (*vdev.as_ptr()).vqs_list_lock;
+        let flags = bindings::virtio_spin_lock_irqsave(lock);
+        bindings::virtio_list_add_tail(
+            &raw mut (*vq.as_ptr()).list,
+            &raw mut (*vdev.as_ptr()).vqs,
+        );
+        bindings::virtio_spin_unlock_irqrestore(lock, flags);
+    }
+    Ok(vq)
+}
+
+/// Deletes a virtqueue (C: `vring_del_virtqueue`).  May sleep.
+///
+/// The ring memory goes with the last reference, or never if the queue was condemned.
+///
+/// # Safety
+///
+/// `vq` was made by [`create`]; the transport does not use it afterwards; the device was reset, or
+/// the queue condemned.
+pub unsafe fn delete(vq: NonNull<bindings::virtqueue>) {
+    // SAFETY: By the contract.
+    let vring = unsafe { Vring::from_raw(vq.as_ptr()) };
+    // SAFETY: On the list since `create`.
+    unsafe {
+        let lock = &raw mut (*(*vq.as_ptr()).vdev).vqs_list_lock;
+        let flags = bindings::virtio_spin_lock_irqsave(lock);
+        bindings::virtio_list_del(&raw mut (*vq.as_ptr()).list);
+        bindings::virtio_spin_unlock_irqrestore(lock, flags);
+    }
+    vring.observer().break_ring();
+    if vring.refs.as_atomic().load(Relaxed) > 1 {
+        // A driver's handle is left: whoever saw the queue whole may still be notifying.
+        // SAFETY: May sleep, by the contract.
+        unsafe { bindings::synchronize_rcu() };
+    }
+    // SAFETY: The transport's reference.
+    unsafe { Vring::put_ref(NonNull::from(vring)) };
+}
+
+/// Deletes a virtqueue whose device did not acknowledge its reset: its memory is never freed.
+///
+/// # Safety
+///
+/// As [`delete`], but for the reset.
+pub unsafe fn leak(vq: NonNull<bindings::virtqueue>) {
+    // SAFETY: By the contract; condemned first.
+    unsafe {
+        Vring::from_raw(vq.as_ptr()).condemn();
+        delete(vq);
+    }
+}
+
+/// Frees the buffers that the device has not used, of a queue with a typed handle.  May sleep.
+///
+/// # Safety
+///
+/// The device was reset, and nobody else uses the queue meanwhile.
+pub unsafe fn drain(vq: NonNull<bindings::virtqueue>) {
+    // SAFETY: By the contract.
+    unsafe {
+        let vring = Vring::from_raw(vq.as_ptr());
+        if let Some(release) = *vring.release.get() {
+            while let Some(token) = vring.detach() {
+                release(token);
+            }
+        }
+    }
+}
+
+/// Where the device finds the ring.
+///
+/// # Safety
+///
+/// `vq` was made by [`create`].
+pub unsafe fn addresses(vq: NonNull<bindings::virtqueue>) -> Addresses {
+    // SAFETY: By the contract.
+    let vring = unsafe { Vring::from_raw(vq.as_ptr()) };
+    match vring.body().areas.as_slice() {
+        [desc, driver, device] => Addresses {
+            desc: desc.address,
+            driver: driver.address,
+            device: device.address,
+        },
+        areas => {
+            let view = &vring.body().view;
+            let start = areas.first().map_or(0, |area| area.address);
+            let offset = |to: usize| start + to.wrapping_sub(view.desc.addr()) as u64;
+            Addresses {
+                desc: start,
+                driver: offset(view.avail.addr()),
+                device: offset(view.used.addr()),
+            }
+        }
+    }
+}
+
+/// The number of descriptors.
+///
+/// # Safety
+///
+/// `vq` was made by [`create`].
+pub unsafe fn size(vq: NonNull<bindings::virtqueue>) -> u32 {
+    // SAFETY: By the contract.
+    u32::from(unsafe { Vring::from_raw(vq.as_ptr()) }.size())
+}
+
+/// Handles the queue's interrupt (C: `vring_interrupt`).  Interrupt context.
+///
+/// Returns whether it was this queue's.
+///
+/// # Safety
+///
+/// `vq` was made by [`create`] and is not deleted meanwhile.
+pub unsafe fn interrupt(vq: NonNull<bindings::virtqueue>) -> bool {
+    // SAFETY: By the contract.
+    let vring = unsafe { Vring::from_raw(vq.as_ptr()) };
+    if !vring.observer().more_used() {
+        return false;
+    }
+    if vring.observer().is_broken() {
+        return true;
+    }
+    vring.observer().note_interrupt();
+    // SAFETY: The callback is the queue's, and constant.
+    unsafe {
+        if let Some(callback) = (*vq.as_ptr()).callback {
+            callback(vq.as_ptr());
+        }
+    }
+    true
+}
+
+/// What VIRTIO_F_NOTIFICATION_DATA writes to the notification register (specification 2.9; C:
+/// `vring_notification_data`).
+///
+/// # Safety
+///
+/// `vq` was made by [`create`].  Racing with an add gives the value before or after it.
+pub unsafe fn notification_data(vq: NonNull<bindings::virtqueue>) -> u32 {
+    // SAFETY: By the contract; a read of one word.
+    unsafe {
+        let vring = Vring::from_raw(vq.as_ptr());
+        let next = (*vring.body().ring.get()).notification_data();
+        u32::from(next) << 16 | (*vq.as_ptr()).index
+    }
+}
