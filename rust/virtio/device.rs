@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtio device, and the verbs of its transport.
+//!
+//! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
+
+use crate::ops::DriverOps;
+use core::ptr::NonNull;
+use kernel::{
+    device,
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+use virtio_bindings as bindings;
+use virtio_spec::{
+    Features,
+    Status, //
+};
+
+/// How often a config-space snapshot is tried again because the generation changed under it.
+///
+/// A device that changes its configuration on every read is broken or hostile (C tries for ever).
+const GENERATION_RETRIES: u32 = 32;
+
+/// A virtio device: `struct virtio_device`.
+///
+/// # Invariants
+///
+/// The C structure is initialised, its `config` table is valid, and both outlive any reference.
+#[repr(transparent)]
+pub struct Device(Opaque<bindings::virtio_device>);
+
+// SAFETY: What the methods touch is either constant after registration, or serialised by the
+// device lock or by the transport.
+unsafe impl Send for Device {}
+// SAFETY: As above.
+unsafe impl Sync for Device {}
+
+/// The reset was not acknowledged: the device may still own every buffer and ring it was given.
+#[derive(Debug)]
+pub struct ResetFailed {
+    /// The status that the device shows instead of 0.
+    pub status: Status,
+}
+
+impl Device {
+    /// Wraps a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// - `ptr` points to an initialised `struct virtio_device` whose `config` is valid;
+    /// - it stays so for `'a`.
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::virtio_device) -> &'a Self {
+        // SAFETY: By the contract, `ptr` is valid for `'a`; `Device` is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the C structure.
+    pub fn as_raw(&self) -> *mut bindings::virtio_device {
+        self.0.get()
+    }
+
+    fn ops(&self) -> &bindings::virtio_config_ops {
+        // SAFETY: By the type invariants, `config` points to a valid table.
+        unsafe { &*(*self.as_raw()).config }
+    }
+
+    /// The driver core's device, for messages and for class devices' parents.
+    pub fn as_device(&self) -> &device::Device {
+        // SAFETY: By the type invariants, the embedded device is initialised and lives as long
+        // as `self`.
+        unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
+    }
+
+    /// The number N of `virtioN`.
+    pub fn index(&self) -> i32 {
+        // SAFETY: Constant after registration.
+        unsafe { (*self.as_raw()).index }
+    }
+
+    /// The device status field (specification 2.1).
+    pub fn status(&self) -> Status {
+        match self.ops().get_status {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            Some(get_status) => Status::from_bits(unsafe { get_status(self.as_raw()) }),
+            None => Status::RESET,
+        }
+    }
+
+    /// Writes the device status field.  May sleep.
+    pub(crate) fn set_status(&self, status: Status) {
+        if let Some(set_status) = self.ops().set_status {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            unsafe { set_status(self.as_raw(), status.bits()) };
+        }
+    }
+
+    /// Sets bits of the device status field (C: `virtio_add_status`).  May sleep.
+    pub fn add_status(&self, status: Status) {
+        self.set_status(self.status().union(status));
+    }
+
+    /// Resets the device and reads back that it did (specification 2.4).  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ResetFailed`] if the status does not read 0 afterwards.  How long the transport waits is
+    /// its own affair; ours has a deadline.
+    pub fn reset(&self) -> Result<(), ResetFailed> {
+        if let Some(reset) = self.ops().reset {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            unsafe { reset(self.as_raw()) };
+        }
+        match self.status() {
+            status if status.is_reset() => Ok(()),
+            status => Err(ResetFailed { status }),
+        }
+    }
+
+    /// The features that the device offers.
+    pub fn offered_features(&self) -> Features {
+        let ops = self.ops();
+        let mut words = [0u64; bindings::VIRTIO_FEATURES_U64S as usize];
+        if let Some(get) = ops.get_extended_features {
+            // SAFETY: The callback writes VIRTIO_FEATURES_U64S words, as C does it.
+            unsafe { get(self.as_raw(), words.as_mut_ptr()) };
+        } else if let Some(get) = ops.get_features {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            words[0] = unsafe { get(self.as_raw()) };
+        }
+        Features::from_u64s(words)
+    }
+
+    /// The features that driver and device agreed on.
+    pub fn features(&self) -> Features {
+        // SAFETY: The array is changed only during negotiation, under the device lock.
+        let words = unsafe { (*self.as_raw()).__bindgen_anon_1.features_array };
+        Features::from_u64s(words)
+    }
+
+    /// Changes the agreed features, before FEATURES_OK.
+    pub(crate) fn set_features(&self, features: Features) {
+        
+        // SAFETY: Only called during negotiation, under the device lock.
+        unsafe { (*self.as_raw()).__bindgen_anon_1.features_array = features.to_u64s() };
+    }
+
+    /// Hands the agreed features to the transport, which may clear those it does not know.
+    pub(crate) fn finalize_features(&self) -> Result {
+        match self.ops().finalize_features {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            Some(finalize) => to_result(unsafe { finalize(self.as_raw()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until no virtqueue or config callback runs any more (C: `virtio_synchronize_cbs`).
+    pub fn synchronize_callbacks(&self) {
+        // SAFETY: By the type invariants, the device is initialised.
+        unsafe { bindings::virtio_synchronize_cbs(self.as_raw()) };
+    }
+
+    /// Marks every virtqueue broken: adds, kicks and polls stop (C: `virtio_break_device`).
+    pub fn break_queues(&self) {
+        // SAFETY: By the type invariants, the device is initialised.
+        unsafe { bindings::virtio_break_device(self.as_raw()) };
+    }
+
+    /// Deletes every virtqueue and frees their interrupts.
+    ///
+    /// # Safety
+    ///
+    /// No virtqueue of the device is used any more.
+    pub(crate) unsafe fn delete_queues(&self) {
+        if let Some(del_vqs) = self.ops().del_vqs {
+            // SAFETY: By the contract, nothing uses the queues.
+            unsafe { del_vqs(self.as_raw()) };
+        }
+    }
+
+    /// Reads device configuration at `offset` (specification 2.5.1).  May sleep.
+    ///
+    /// 1, 2 and 4 bytes are one access; any other length is read byte by byte, again until the
+    /// generation shows that nothing changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the configuration changed during each of 32 tries.
+    pub fn read_config(&self, offset: u32, bytes: &mut [u8]) -> Result {
+        if matches!(bytes.len(), 1 | 2 | 4) {
+            self.read_config_once(offset, bytes);
+            return Ok(());
+        }
+        let mut before = self.config_generation();
+        for _ in 0..GENERATION_RETRIES {
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                self.read_config_once(offset + at as u32, core::slice::from_mut(byte));
+            }
+            let after = self.config_generation();
+            if after == before {
+                return Ok(());
+            }
+            before = after;
+        }
+        dev_err!(
+            self.as_device(),
+            "configuration changed during each of {} reads\n",
+            GENERATION_RETRIES
+        );
+        Err(EIO)
+    }
+
+    fn read_config_once(&self, offset: u32, bytes: &mut [u8]) {
+        if let Some(get) = self.ops().get {
+            // SAFETY: The callback writes at most as many bytes as there are.
+            unsafe {
+                get(
+                    self.as_raw(),
+                    offset,
+                    bytes.as_mut_ptr().cast(),
+                    bytes.len() as u32,
+                )
+            };
+        }
+    }
+
+    /// Writes device configuration at `offset`.  May sleep.
+    pub fn write_config(&self, offset: u32, bytes: &[u8]) {
+        if let Some(set) = self.ops().set {
+            // SAFETY: The callback reads as many bytes as there are.
+            unsafe {
+                set(
+                    self.as_raw(),
+                    offset,
+                    bytes.as_ptr().cast(),
+                    bytes.len() as u32,
+                )
+            };
+        }
+    }
+
+    fn config_generation(&self) -> u32 {
+        match self.ops().generation {
+            // SAFETY: By the type invariants, the callback belongs to this device.
+            Some(generation) => unsafe { generation(self.as_raw()) },
+            None => 0,
+        }
+    }
+}
+
+/// Delivery of configuration changes: held back by the core (probe, remove, freeze) or by the
+/// driver, remembered while held back.
+impl Device {
+    /// Type and vendor.
+    pub fn id(&self) -> (u32, u32) {
+        // SAFETY: Constant after registration.
+        let id = unsafe { (*self.as_raw()).id };
+        (id.device, id.vendor)
+    }
+
+    /// Runs `f` with the config lock held and interrupts off.
+    pub(crate) fn with_config_lock(&self, f: impl FnOnce(&Self)) {
+        // SAFETY: Initialised by `register_device`.
+        let lock = unsafe { &raw mut (*self.as_raw()).config_lock };
+        // SAFETY: As above; the flags go back to the same lock.
+        let flags = unsafe { bindings::virtio_spin_lock_irqsave(lock) };
+        f(self);
+        // SAFETY: Locked above.
+        unsafe { bindings::virtio_spin_unlock_irqrestore(lock, flags) };
+    }
+
+    /// Tells the driver of a change, or remembers it.  The config lock is held.
+    pub(crate) fn deliver_config_change(&self) {
+        let vdev = self.as_raw();
+        // SAFETY: The fields are protected by the config lock.
+        let held_back =
+            unsafe { !(*vdev).config_core_enabled || (*vdev).config_driver_disabled };
+        // A driver that could be unbound has its changes held back first.
+        let delivered =
+            !held_back && self.driver().is_some_and(|driver| driver.config_changed(self));
+        if held_back || delivered {
+            // SAFETY: As above.
+            unsafe { (*vdev).config_change_pending = held_back };
+        }
+    }
+
+    fn deliver_pending(&self) {
+        // SAFETY: Protected by the config lock, which callers hold.
+        if unsafe { (*self.as_raw()).config_change_pending } {
+            self.deliver_config_change();
+        }
+    }
+
+    /// Lets the core deliver changes, what is pending first, or hold them back.
+    pub(crate) fn set_core_config_changes(&self, enabled: bool) {
+        self.with_config_lock(|dev| {
+            // SAFETY: Protected by the config lock.
+            unsafe { (*dev.as_raw()).config_core_enabled = enabled };
+            if enabled {
+                dev.deliver_pending();
+            }
+        });
+    }
+
+    /// Lets the driver receive changes, what is pending first, or hold them back (C:
+    /// `virtio_config_driver_enable`, `virtio_config_driver_disable`; does not nest).
+    pub fn set_driver_config_changes(&self, enabled: bool) {
+        self.with_config_lock(|dev| {
+            // SAFETY: Protected by the config lock.
+            unsafe { (*dev.as_raw()).config_driver_disabled = !enabled };
+            if enabled {
+                dev.deliver_pending();
+            }
+        });
+    }
+}
+
+/// The driver.
+impl Device {
+    /// The driver that the device is bound to, or being bound to.
+    ///
+    /// Callers hold the device lock, or know for another reason that it is not unbound meanwhile:
+    /// suspending, or config changes enabled, which unbinding first disables.
+    pub(crate) fn driver(&self) -> Option<DriverOps<'_>> {
+        // SAFETY: As above: a bound driver is registered.
+        unsafe { crate::bus::bound_driver(self.as_raw()).map(|driver| DriverOps::new(driver)) }
+    }
+
+    /// Remembers over a reset that the driver had failed.  Under the device lock, or suspending.
+    pub(crate) fn remember_failed(&self) {
+        let failed = self.status().contains(Status::FAILED);
+        // SAFETY: Written only here, by one caller at a time.
+        unsafe { (*self.as_raw()).failed = failed };
+    }
+
+    /// What [`Device::remember_failed`] remembered.
+    pub(crate) fn had_failed(&self) -> bool {
+        // SAFETY: As there.
+        unsafe { (*self.as_raw()).failed }
+    }
+
+    /// Whether the platform lets devices see only memory that was shared with them.
+    pub(crate) fn has_restricted_memory(&self) -> bool {
+        // SAFETY: The device is valid; the callback is the platform's.
+        unsafe { bindings::virtio_check_memory_access(self.as_raw()) }
+    }
+}
+
+/// Queues.
+impl Device {
+    /// Has the transport make the queues that `infos` describe, and their interrupts.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of the transport; then there are none.
+    pub(crate) fn find_queues(
+        &self,
+        infos: &mut [bindings::virtqueue_info],
+        queues: &mut [*mut bindings::virtqueue],
+    ) -> Result {
+        let find = self.ops().find_vqs.ok_or(EINVAL)?;
+        let count = infos.len().min(queues.len()) as u32;
+        // SAFETY: Both arrays have `count` elements; no affinity is asked for.
+        to_result(unsafe {
+            find(
+                self.as_raw(),
+                count,
+                queues.as_mut_ptr(),
+                infos.as_mut_ptr(),
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Runs `f` on every queue.  The device lock keeps the list as it is.
+    pub(crate) fn for_each_queue(&self, f: impl Fn(NonNull<bindings::virtqueue>)) {
+        // SAFETY: Initialised by `register_device`; queues come and go under the device lock.
+        unsafe {
+            let head = &raw mut (*self.as_raw()).vqs;
+            let mut entry = (*head).next;
+            while !core::ptr::eq(entry, head) {
+                let next = (*entry).next;
+                // `list` is the first field of `struct virtqueue`.
+                f(NonNull::new_unchecked(entry.cast()));
+                entry = next;
+            }
+        }
+    }
+}
+
+pub use crate::lifecycle::config_changed;

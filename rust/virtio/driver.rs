@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a virtio driver implements, and the glue that makes a `struct virtio_driver` of it.
+//!
+//! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
+//!
+//! The glue owns the order of things.  To bind: features, queues, [`Driver::probe`] (which may
+//! fill the queues), DRIVER_OK, [`Driver::ready`].  To unbind, freeze or recover:
+//! [`Driver::remove`], break the queues, reset and read it back, wait for callbacks, give unused
+//! buffers back, drop the driver's data, delete the queues.  If the device does not acknowledge
+//! the reset, what it may still write to is leaked, and said so.
+
+use crate::{
+    bus,
+    device::Device,
+    lifecycle::{
+        self,
+        Configured,
+        Init,
+        Running, //
+    },
+    queue::{
+        QueueSpec,
+        Queues, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    pin::Pin,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    driver,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::c_int,
+    prelude::*,
+    types::Opaque,
+    ThisModule, //
+};
+use virtio_bindings as bindings;
+use virtio_ring::Vring;
+use virtio_spec::{
+    features::FEATURE_BITS,
+    negotiate,
+    transport,
+    Class,
+    DeviceType,
+    Features, //
+};
+
+/// A virtio driver.
+pub trait Driver: Sized + 'static {
+    /// The class of devices that it serves.
+    type Class: Class;
+
+    /// The features of the class that it can use.  The transport's come by themselves.
+    const FEATURES: Features = Features::EMPTY;
+
+    /// What it keeps of a device.
+    type Data: Send + Sync;
+
+    /// The queues that it wants.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the device cannot be driven.
+    fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>>;
+
+    /// Takes the queues and may fill them.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the device cannot be driven.
+    fn probe(
+        dev: &Configured<'_>,
+        queues: &mut Queues<'_>,
+    ) -> Result<impl PinInit<Self::Data, Error>>;
+
+    /// The device works: kick, and register with the class.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the device cannot be driven; [`Driver::remove`] is called.
+    fn ready(_dev: &Running<'_>, _data: Pin<&Self::Data>) -> Result {
+        Ok(())
+    }
+
+    /// The device has used buffers of queue `queue`.  Interrupt context; may be spurious.
+    fn used_buffers(data: Pin<&Self::Data>, queue: u32);
+
+    /// The device configuration changed.  Interrupt context.
+    fn config_changed(_dev: &Running<'_>, _data: Pin<&Self::Data>) {}
+
+    /// The device is about to be reset: whoever uses it must be stopped when this returns.  May
+    /// sleep.
+    fn remove(data: Pin<&Self::Data>);
+}
+
+/// The feature bits of a set, as C's table wants them.
+const fn feature_table(features: Features) -> ([u32; FEATURE_BITS as usize], u32) {
+    let mut table = [0; FEATURE_BITS as usize];
+    let mut count = 0;
+    let mut bit = 0;
+    while bit < FEATURE_BITS {
+        if features.has_bit(bit) {
+            table[count as usize] = bit;
+            count += 1;
+        }
+        bit += 1;
+    }
+    (table, count)
+}
+
+/// The ids of a class, with the entry of zeroes that ends them.
+const fn id_table(class: DeviceType) -> [bindings::virtio_device_id; 2] {
+    [
+        bindings::virtio_device_id {
+            device: class.id(),
+            vendor: bindings::VIRTIO_DEV_ANY_ID,
+        },
+        bindings::virtio_device_id {
+            device: 0,
+            vendor: 0,
+        },
+    ]
+}
+
+/// What the glue keeps of a bound device: `vdev.priv`.
+struct Bound<T: Driver> {
+    data: Pin<KBox<T::Data>>,
+}
+
+/// Makes a `struct virtio_driver` of a [`Driver`].
+pub struct Adapter<T: Driver>(PhantomData<T>);
+
+// SAFETY: `struct virtio_driver` is `repr(C)`, with its `device_driver` at that offset; the core's
+// drvdata is not used, so its type does not matter.
+unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
+    type DriverType = bindings::virtio_driver;
+    type DriverData<'bound> = ();
+    const DEVICE_DRIVER_OFFSET: usize = core::mem::offset_of!(Self::DriverType, driver);
+}
+
+// SAFETY: `register` fails, or else `unregister` undoes it.
+unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        drv: &Opaque<bindings::virtio_driver>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        let drv = drv.get();
+        // SAFETY: By the contract, valid and pinned until `unregister`.
+        unsafe {
+            (*drv).driver.name = name.as_char_ptr();
+            (*drv).id_table = Self::IDS.as_ptr();
+            (*drv).feature_table = Self::FEATURES.0.as_ptr();
+            (*drv).feature_table_size = Self::FEATURES.1;
+            (*drv).validate = Some(Self::validate);
+            (*drv).probe = Some(Self::probe);
+            (*drv).remove = Some(Self::remove);
+            (*drv).config_changed = Some(Self::config_changed);
+            (*drv).freeze = Some(Self::pause);
+            (*drv).restore = Some(Self::resume);
+            (*drv).reset_prepare = Some(Self::pause);
+            (*drv).reset_done = Some(Self::resume);
+            to_result(bus::register_driver(drv, module.as_ptr()))
+        }
+    }
+
+    unsafe fn unregister(drv: &Opaque<bindings::virtio_driver>) {
+        // SAFETY: By the contract.
+        unsafe { bus::unregister_driver(drv.get()) };
+    }
+}
+
+impl<T: Driver> Adapter<T> {
+    const IDS: &'static [bindings::virtio_device_id; 2] = &id_table(T::Class::DEVICE);
+    const FEATURES: &'static ([u32; FEATURE_BITS as usize], u32) = &feature_table(T::FEATURES);
+
+    /// Clears the features whose requirements are not met (specification 2.2, 5.*.3.1).
+    unsafe extern "C" fn validate(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The core passes a valid device.
+        let dev = unsafe { Device::from_raw(vdev) };
+        let agreed = dev.features();
+        dev.set_features(negotiate::resolve(
+            agreed,
+            agreed,
+            &negotiate::Policy {
+                accepted: Features::ALL,
+                requirements: &[transport::REQUIREMENTS, T::Class::REQUIREMENTS],
+            },
+        ));
+        0
+    }
+
+    unsafe extern "C" fn probe(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The core passes a valid device, being bound.
+        let dev = unsafe { Device::from_raw(vdev) };
+        from_result(|| Self::bind(dev).map(|()| 0))
+    }
+
+    unsafe extern "C" fn remove(vdev: *mut bindings::virtio_device) {
+        // SAFETY: The core passes a valid device, bound to this driver.
+        Self::unbind(unsafe { Device::from_raw(vdev) });
+    }
+
+    unsafe extern "C" fn pause(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The core passes a valid device, bound to this driver.
+        Self::unbind(unsafe { Device::from_raw(vdev) });
+        0
+    }
+
+    unsafe extern "C" fn resume(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The core passes a valid device, bound to this driver.
+        let dev = unsafe { Device::from_raw(vdev) };
+        from_result(|| Self::bind(dev).map(|()| 0))
+    }
+
+    unsafe extern "C" fn config_changed(vdev: *mut bindings::virtio_device) {
+        // SAFETY: The core passes a valid device, bound to this driver.
+        unsafe {
+            if let Some(data) = Self::data(vdev) {
+                T::config_changed(&Running(Device::from_raw(vdev)), data);
+            }
+        }
+    }
+
+    unsafe extern "C" fn used_buffers(vq: *mut bindings::virtqueue) {
+        // SAFETY: The ring passes a queue of a device that this driver is bound to.
+        unsafe {
+            if let Some(data) = Self::data((*vq).vdev) {
+                T::used_buffers(data, (*vq).index);
+            }
+        }
+    }
+
+    /// The driver's data of a device; `None` before it is made and after it is dropped.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` is bound to this driver; in callbacks, which are synchronised before the data goes.
+    unsafe fn data<'a>(vdev: *mut bindings::virtio_device) -> Option<Pin<&'a T::Data>> {
+        // SAFETY: By the contract; written as one word.
+        unsafe {
+            let bound = ptr::read_volatile(&raw const (*vdev).priv_).cast::<Bound<T>>();
+            bound.as_ref().map(|bound| bound.data.as_ref())
+        }
+    }
+
+    fn bind(dev: &Device) -> Result {
+        let specs = T::queues(&Init(dev))?;
+        let mut found = Self::find_queues(dev, &specs)?;
+        let mut make = || -> Result<KBox<Bound<T>>> {
+            let configured = Configured(dev);
+            let mut queues = Queues { found: &mut found };
+            let data = KBox::pin_init(T::probe(&configured, &mut queues)?, GFP_KERNEL)?;
+            Ok(KBox::new(Bound { data }, GFP_KERNEL)?)
+        };
+        match make() {
+            // SAFETY: Nobody reads it before DRIVER_OK is written, which orders it.
+            Ok(bound) => unsafe {
+                ptr::write_volatile(
+                    &raw mut (*dev.as_raw()).priv_,
+                    KBox::into_raw(bound).cast(),
+                );
+            },
+            Err(error) => {
+                Self::unbind(dev);
+                return Err(error);
+            }
+        }
+        lifecycle::ready(dev);
+        // SAFETY: Set just now; dropped by `unbind` alone.
+        if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
+            if let Err(error) = T::ready(&Running(dev), data) {
+                Self::unbind(dev);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_queues(
+        dev: &Device,
+        specs: &[QueueSpec],
+    ) -> Result<KVec<Option<NonNull<bindings::virtqueue>>>> {
+        let mut infos = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
+        let mut queues = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
+        for spec in specs {
+            let callback: bindings::vq_callback_t = if spec.interrupt {
+                Some(Self::used_buffers)
+            } else {
+                None
+            };
+            infos.push(
+                bindings::virtqueue_info {
+                    name: spec.name.as_char_ptr(),
+                    callback,
+                    ctx: false,
+                },
+                GFP_KERNEL,
+            )?;
+            queues.push(ptr::null_mut(), GFP_KERNEL)?;
+        }
+        dev.find_queues(&mut infos, &mut queues)?;
+        let mut found = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
+        for queue in queues.iter() {
+            found.push(NonNull::new(*queue), GFP_KERNEL)?;
+        }
+        Ok(found)
+    }
+
+    /// Ends the driver's use of the device, in the order that the module explains.
+    fn unbind(dev: &Device) {
+        let vdev = dev.as_raw();
+        // SAFETY: Bound to this driver.
+        if let Some(data) = unsafe { Self::data(vdev) } {
+            T::remove(data);
+        }
+        dev.break_queues();
+        let quiesced = dev.reset();
+        // SAFETY: One word; only this function takes it.
+        let bound = unsafe {
+            let bound = ptr::read_volatile(&raw const (*vdev).priv_).cast::<Bound<T>>();
+            ptr::write_volatile(&raw mut (*vdev).priv_, ptr::null_mut());
+            bound
+        };
+        dev.synchronize_callbacks();
+        match quiesced {
+            // SAFETY: Reset, callbacks done, the driver stopped: nobody uses the queues.
+            Ok(()) => dev.for_each_queue(|queue| unsafe { virtio_ring::drain(queue) }),
+            Err(failed) => {
+                dev_err!(
+                    dev.as_device(),
+                    "device may still own its buffers (status {:#x}): leaked\n",
+                    failed.status.bits()
+                );
+                // SAFETY: Queues of this device, which exist until `delete_queues`.
+                dev.for_each_queue(|queue| unsafe { Vring::from_raw(queue.as_ptr()).condemn() });
+            }
+        }
+        if !bound.is_null() {
+            // SAFETY: Made by `bind`; no callback sees it any more.
+            drop(unsafe { KBox::from_raw(bound) });
+        }
+        // SAFETY: As above; what handles are left hold references of their own.
+        unsafe { dev.delete_queues() };
+    }
+}
+
+/// Declares a module that is one virtio driver.
+///
+/// ```ignore
+/// virtio::module_virtio_driver! {
+///     type: MyDriver,
+///     name: "my_driver",
+///     authors: ["Me"],
+///     description: "My virtio driver",
+///     license: "GPL",
+///     alias: ["virtio:d0000002Av*"],
+/// }
+/// ```
+#[macro_export]
+macro_rules! module_virtio_driver {
+    ($($f:tt)*) => {
+        ::kernel::module_driver!(<T>, $crate::driver::Adapter<T>, { $($f)* });
+    };
+}

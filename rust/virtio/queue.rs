@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver's handle of a virtqueue, typed by the buffers that it takes.
+//!
+//! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
+
+use crate::{
+    buffer::{
+        Buffer,
+        Completed, //
+    },
+    lifecycle::Configured, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+use virtio_bindings as bindings;
+use virtio_ring::{
+    AddErrorKind,
+    CbState,
+    Segment,
+    Token,
+    Vring, //
+};
+
+/// A queue that a driver wants.
+#[derive(Clone, Copy)]
+pub struct QueueSpec {
+    /// Shown in `/proc/interrupts`.
+    pub name: &'static CStr,
+    /// Whether [`Driver::used_buffers`](crate::driver::Driver::used_buffers) is called for it.
+    pub interrupt: bool,
+}
+
+/// The queues of a device, not taken yet.
+pub struct Queues<'a> {
+    pub(crate) found: &'a mut [Option<NonNull<bindings::virtqueue>>],
+}
+
+impl Queues<'_> {
+    /// Takes queue `index`, for buffers of type `B` that the device writes to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is no such queue, or it was taken before.
+    pub fn take<B: Buffer>(&mut self, _dev: &Configured<'_>, index: usize) -> Result<Virtqueue<B>> {
+        let slot = self.found.get_mut(index).ok_or(ENOENT)?;
+        let queue = slot.take().ok_or(ENOENT)?;
+        // SAFETY: Found by the core, and handed out once.
+        let vring = unsafe { Vring::from_raw(queue.as_ptr()) };
+        // SAFETY: Every buffer of the queue comes from this handle; nobody else uses it yet.
+        unsafe { vring.set_release(release::<B>) };
+        vring.get_ref();
+        // INVARIANT: Handed out once, with a reference.
+        Ok(Virtqueue {
+            vring: NonNull::from(vring),
+            _buffers: PhantomData,
+        })
+    }
+}
+
+/// # Safety
+///
+/// The token is of a queue of `B`.
+unsafe fn release<B: Buffer>(token: Token) {
+    // SAFETY: By the contract; every token comes back once.
+    drop(unsafe { B::from_raw(token.data) });
+}
+
+/// Why a buffer was not added, and the buffer.
+pub struct AddError<B> {
+    /// Why.
+    pub kind: AddErrorKind,
+    /// The buffer.
+    pub buffer: B,
+}
+
+/// What tells the device of new buffers, outside of the lock that protects the queue.
+#[must_use = "the device was not told yet"]
+pub struct Notification {
+    vring: NonNull<Vring>,
+}
+
+// SAFETY: Notifying need not be serialised.
+unsafe impl Send for Notification {}
+
+impl Notification {
+    /// Tells the device.  Any context.
+    pub fn send(self) {
+        // SAFETY: Holds a reference.  Under RCU: the transport unmaps the register only after it
+        // broke the queue and a grace period went by (`virtio_ring::delete`).
+        unsafe {
+            let _guard = kernel::sync::rcu::read_lock();
+            self.vring.as_ref().notify();
+        }
+    }
+}
+
+impl Drop for Notification {
+    fn drop(&mut self) {
+        // SAFETY: Its own reference.
+        unsafe { Vring::put_ref(self.vring) };
+    }
+}
+
+/// A virtqueue whose buffers are of type `B`, all written to by the device.
+///
+/// Operations need `&mut`: put it behind the lock of the driver's choice.
+///
+/// # Invariants
+///
+/// The only handle of its queue, with a reference to it; every token in the queue is a `B`.
+pub struct Virtqueue<B: Buffer> {
+    vring: NonNull<Vring>,
+    _buffers: PhantomData<B>,
+}
+
+// SAFETY: The queue is used through `&mut`; buffers are `Send`.
+unsafe impl<B: Buffer> Send for Virtqueue<B> {}
+
+impl<B: Buffer> Virtqueue<B> {
+    fn vring(&self) -> &Vring {
+        // SAFETY: By the type invariants.
+        unsafe { self.vring.as_ref() }
+    }
+
+    /// Lends `buffer` to the device.  It is seen after the next kick.  Any context.
+    ///
+    /// # Errors
+    ///
+    /// Why not; the buffer comes back.
+    pub fn add(&mut self, buffer: B) -> Result<(), AddError<B>> {
+        let (memory, len) = buffer.memory();
+        let mapper = self.vring().mapper();
+        // SAFETY: By the contract of `Buffer`; unmapped when it comes back.
+        let mapped = unsafe {
+            mapper.map_single(memory, len.get() as usize, virtio_ring::Direction::Writable)
+        };
+        let Ok(addr) = mapped else {
+            return Err(AddError {
+                kind: AddErrorKind::Full,
+                buffer,
+            });
+        };
+        let segment = Segment {
+            addr,
+            len: len.get(),
+        };
+        let token = Token::mapped(buffer.into_raw());
+        // SAFETY: `&mut self` is exclusive; the buffer is unreachable until it comes back.
+        unsafe {
+            self.vring().add(&[], &[segment], token).map_err(|(kind, token)| {
+                self.vring()
+                    .mapper()
+                    .unmap(addr, len.get() as usize, virtio_ring::Direction::Writable);
+                AddError {
+                    kind,
+                    buffer: B::from_raw(token.data),
+                }
+            })
+        }
+    }
+
+    /// Takes the next buffer that the device has used.  Any context.
+    pub fn get_buf(&mut self) -> Option<Completed<B>> {
+        // SAFETY: `&mut self` is exclusive.
+        let (token, written) = unsafe { self.vring().get()? };
+        // SAFETY: By the type invariants; every token comes back once.
+        Some(Completed::new(unsafe { B::from_raw(token.data) }, written))
+    }
+
+    /// Makes what was added visible; the notification, if one is due, is the caller's to send.
+    pub fn kick(&mut self) -> Option<Notification> {
+        // SAFETY: `&mut self` is exclusive.
+        if !unsafe { self.vring().kick_prepare() } {
+            return None;
+        }
+        self.vring().get_ref();
+        Some(Notification { vring: self.vring })
+    }
+
+    /// Asks the device not to interrupt: a hint.
+    pub fn disable_callbacks(&mut self) {
+        self.vring().observer().disable_cb();
+    }
+
+    /// Asks for interrupts again.
+    ///
+    /// [`CbState::MorePending`] if buffers were used meanwhile, for which none may come.
+    pub fn enable_callbacks(&mut self) -> CbState {
+        // SAFETY: `&mut self` is exclusive.
+        unsafe { self.vring().enable_callbacks() }
+    }
+
+    /// Whether the queue takes and gives nothing any more: broken by the device, or reset.
+    pub fn is_broken(&self) -> bool {
+        self.vring().observer().is_broken()
+    }
+}
+
+impl<B: Buffer> Drop for Virtqueue<B> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the handle's own reference.
+        unsafe { Vring::put_ref(self.vring) };
+    }
+}
