@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entropy driver: `/dev/hwrng` from a virtio device (specification 5.4).
+//!
+//! Two buffers are with the device, or one while the other is read.  Every byte that the device
+//! wrote is handed out once, in the order of the device, and wiped.
+
+#![forbid(unsafe_code)]
+
+use hw_random::{
+    Generator,
+    ReadBuf,
+    Registration, //
+};
+use kernel::{
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        new_spinlock_irq,
+        Arc,
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex,
+        SpinLockIrq, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+};
+use virtio::{
+    buffer::{
+        Completed,
+        DeviceWritable, //
+    },
+    driver::Driver,
+    lifecycle::{
+        Configured,
+        Init,
+        Running, //
+    },
+    queue::{
+        QueueSpec,
+        Queues,
+        Virtqueue, //
+    },
+};
+use virtio_spec::rng::{
+    Rng,
+    REQUEST_QUEUE, //
+};
+
+virtio::module_virtio_driver! {
+    type: VirtioRng,
+    name: "virtio_rng",
+    authors: ["The rust-virtio authors"],
+    description: "Virtio random number driver",
+    license: "GPL",
+    alias: ["virtio:d00000004v*"],
+}
+
+/// Bytes of one buffer: one kick and one interrupt for each.
+const BUFFER_SIZE: usize = 2048;
+
+/// Buffers of a device.
+const BUFFERS: usize = 2;
+
+/// How long a reader waits for the device, in milliseconds.
+const READ_DEADLINE_MS: u32 = 30_000;
+
+/// Empty buffers in a row that a reader puts up with.
+const MAX_EMPTY: u32 = 8;
+
+type Buffer = DeviceWritable<BUFFER_SIZE>;
+
+struct VirtioRng;
+
+/// What the driver keeps of a device.
+#[pin_data]
+struct Data {
+    source: Arc<Source>,
+    /// Set while registered with the hwrng core.
+    #[pin]
+    registration: Mutex<Option<Pin<KBox<Registration<Source>>>>>,
+}
+
+/// Where the bytes come from.
+#[pin_data]
+struct Source {
+    #[pin]
+    state: SpinLockIrq<State>,
+    /// Woken by the device's interrupt, and at the end.
+    #[pin]
+    used: CondVar,
+}
+
+/// # Invariants
+///
+/// `position` is at most the number of bytes that the device wrote to `current`.
+struct State {
+    queue: Virtqueue<Buffer>,
+    /// The buffer that is being read, and how far.
+    current: Option<Completed<Buffer>>,
+    position: usize,
+    /// Empty buffers in a row.
+    empty: u32,
+    removed: bool,
+}
+
+impl State {
+    /// Lends `buffer` to the device again.
+    fn lend(&mut self, buffer: Buffer) {
+        // It was in the queue before, so there is room; a broken queue takes none and the
+        // buffer goes.
+        if self.queue.add(buffer).is_ok() {
+            if let Some(notification) = self.queue.kick() {
+                notification.send();
+            }
+        }
+    }
+
+    /// Moves bytes to `out` until it is full or the device has given no more.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` from a device that gives empty buffers, or broke its queue.
+    fn copy(&mut self, out: &mut ReadBuf<'_>) -> Result {
+        while out.remaining() != 0 {
+            let Some(mut current) = self.current.take().or_else(|| self.next()) else {
+                return if self.queue.is_broken() { Err(EIO) } else { Ok(()) };
+            };
+            let fresh = current.bytes_mut().get_mut(self.position..).unwrap_or_default();
+            let count = out.write(fresh);
+            for byte in fresh.iter_mut().take(count) {
+                *byte = 0;
+            }
+            self.position += count;
+            if self.position < current.written() as usize {
+                // INVARIANT: Less than what was written.
+                self.current = Some(current);
+            } else {
+                let was_empty = current.written() == 0;
+                self.lend(current.into_inner());
+                self.empty = if was_empty { self.empty + 1 } else { 0 };
+                if self.empty > MAX_EMPTY {
+                    self.empty = 0;
+                    return Err(EIO);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completed<Buffer>> {
+        self.position = 0;
+        self.queue.get_buf()
+    }
+}
+
+impl Generator for Source {
+    fn read(&self, out: &mut ReadBuf<'_>, wait: bool) -> Result {
+        let mut left: Jiffies = msecs_to_jiffies(READ_DEADLINE_MS);
+        let mut state = self.state.lock();
+        loop {
+            if state.removed {
+                return Err(ENODEV);
+            }
+            state.copy(out)?;
+            if out.remaining() == 0 || !wait {
+                return Ok(());
+            }
+            left = match self.used.wait_interruptible_timeout(&mut state, left) {
+                CondVarTimeoutResult::Woken { jiffies } => jiffies,
+                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
+                CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
+            };
+        }
+    }
+}
+
+impl Driver for VirtioRng {
+    type Class = Rng;
+    type Data = Data;
+
+    fn queues(_dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
+        let mut queues = KVec::new();
+        queues.push(
+            QueueSpec {
+                name: c"input",
+                interrupt: true,
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(queues)
+    }
+
+    fn probe(
+        dev: &Configured<'_>,
+        queues: &mut Queues<'_>,
+    ) -> Result<impl PinInit<Data, Error>> {
+        let mut queue = queues.take::<Buffer>(dev, usize::from(REQUEST_QUEUE))?;
+        for at in 0..BUFFERS {
+            // One is enough, if the device's queue is that small.
+            if queue.add(Buffer::new()?).is_err() && at == 0 {
+                return Err(EIO);
+            }
+        }
+        let source = Arc::pin_init(
+            pin_init!(Source {
+                state <- new_spinlock_irq!(State {
+                    queue,
+                    current: None,
+                    position: 0,
+                    empty: 0,
+                    removed: false,
+                }),
+                used <- new_condvar!(),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(try_pin_init!(Data {
+            source,
+            registration <- new_mutex!(None),
+        }))
+    }
+
+    fn ready(dev: &Running<'_>, data: Pin<&Data>) -> Result {
+        let notification = data.source.state.lock().queue.kick();
+        if let Some(notification) = notification {
+            notification.send();
+        }
+        let registration = Registration::numbered(c"virtio_rng", 0, data.source.clone())?;
+        dev_info!(dev.as_device(), "registered as {}\n", registration.name());
+        *data.registration.lock() = Some(registration);
+        Ok(())
+    }
+
+    fn used_buffers(data: Pin<&Data>, _queue: u32) {
+        // A reader that found nothing holds the lock until it waits: with it, none is missed.
+        drop(data.source.state.lock());
+        data.source.used.notify_all();
+    }
+
+    fn remove(data: Pin<&Data>) {
+        data.source.state.lock().removed = true;
+        data.source.used.notify_all();
+        let registration = data.registration.lock().take();
+        drop(registration);
+    }
+}
