@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The common configuration structure (specification 4.1.4.3), register by register.
+//!
+//! C source: `drivers/virtio/virtio_pci_modern_dev.c`.
+
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+use pci_ext::io::{
+    Bars,
+    Window, //
+};
+use virtio_spec::{
+    pci::{
+        common,
+        Region,
+        MSI_NO_VECTOR, //
+    },
+    Features,
+    Status, //
+};
+
+/// How often a register is looked at while the device is waited for.
+const POLL_INTERVAL: Delta = Delta::from_millis(1);
+
+/// Asks `done` until it gives something, or `deadline` has passed; at least once.  May sleep.
+pub(crate) fn poll<R>(deadline: Delta, mut done: impl FnMut() -> Option<R>) -> Option<R> {
+    let start = Instant::<Monotonic>::now();
+    loop {
+        // The clock first: what is late because we did not run is not the device's fault.
+        let expired = start.elapsed() >= deadline;
+        if let Some(result) = done() {
+            return Some(result);
+        }
+        if expired {
+            return None;
+        }
+        fsleep(POLL_INTERVAL);
+    }
+}
+
+/// The common configuration.
+///
+/// Registers that belong to a queue are reached through one that selects it, so those who use
+/// [`CommonConfig::queue`] must not run beside each other; the device lock sees to that.
+pub(crate) struct CommonConfig {
+    window: Window,
+}
+
+impl CommonConfig {
+    /// Maps the structure, up to the last register that we know.  May sleep.
+    pub(crate) fn map(bars: &Arc<Bars>, region: Region) -> Result<Self> {
+        let len = region.length().min(common::FULL_LEN as u64);
+        Ok(Self {
+            window: Window::map(bars, region.bar(), region.offset(), len)?,
+        })
+    }
+
+    pub(crate) fn unmap(&self) {
+        self.window.unmap();
+    }
+
+    /// Length in bytes; devices with fewer features have fewer registers.
+    pub(crate) fn len(&self) -> u64 {
+        self.window.size()
+    }
+
+    fn read16(&self, register: usize) -> u16 {
+        self.window.read16(register as u64)
+    }
+
+    fn write16(&self, register: usize, value: u16) {
+        self.window.write16(register as u64, value);
+    }
+
+    fn write32(&self, register: usize, value: u32) {
+        self.window.write32(register as u64, value);
+    }
+
+    /// A register of 64 bits is written in halves (specification 4.1.3.1).
+    fn write64(&self, register: usize, value: u64) {
+        let [low, high] = [value as u32, (value >> 32) as u32];
+        self.write32(register, low);
+        self.write32(register + 4, high);
+    }
+
+    pub(crate) fn device_features(&self) -> Features {
+        let mut words = [0; 4];
+        for (select, word) in (0..).zip(&mut words) {
+            self.write32(common::DEVICE_FEATURE_SELECT, select);
+            *word = self.window.read32(common::DEVICE_FEATURE as u64);
+        }
+        Features::from_words(words)
+    }
+
+    pub(crate) fn set_driver_features(&self, features: Features) {
+        for (select, word) in (0..).zip(features.to_words()) {
+            self.write32(common::DRIVER_FEATURE_SELECT, select);
+            self.write32(common::DRIVER_FEATURE, word);
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status::from_bits(self.window.read8(common::DEVICE_STATUS as u64))
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        self.window
+            .write8(common::DEVICE_STATUS as u64, status.bits());
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.window.read8(common::CONFIG_GENERATION as u64).into()
+    }
+
+    pub(crate) fn num_queues(&self) -> u16 {
+        self.read16(common::NUM_QUEUES)
+    }
+
+    /// Selects a queue.
+    pub(crate) fn queue(&self, index: u16) -> QueueRegisters<'_> {
+        QueueRegisters {
+            common: self,
+            index,
+        }
+    }
+
+    /// Writes a vector register, and checks that the device took the value.
+    fn assign(&self, register: usize, vector: u16) -> Result {
+        self.write16(register, vector);
+        if self.read16(register) == vector {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+}
+
+/// The registers of one queue.
+pub(crate) struct QueueRegisters<'a> {
+    common: &'a CommonConfig,
+    index: u16,
+}
+
+impl QueueRegisters<'_> {
+    /// The structure, with this queue selected.
+    fn selected(&self) -> &CommonConfig {
+        self.common.write16(common::QUEUE_SELECT, self.index);
+        self.common
+    }
+
+    pub(crate) fn size(&self) -> u16 {
+        self.selected().read16(common::QUEUE_SIZE)
+    }
+
+    pub(crate) fn set_size(&self, size: u16) {
+        self.selected().write16(common::QUEUE_SIZE, size);
+    }
+
+    pub(crate) fn notify_off(&self) -> u16 {
+        self.selected().read16(common::QUEUE_NOTIFY_OFF)
+    }
+
+    pub(crate) fn set_addresses(&self, addresses: &virtio_ring::Addresses) {
+        let common = self.selected();
+        common.write64(common::QUEUE_DESC, addresses.desc);
+        common.write64(common::QUEUE_DRIVER, addresses.driver);
+        common.write64(common::QUEUE_DEVICE, addresses.device);
+    }
+
+    pub(crate) fn enable(&self) {
+        self.selected().write16(common::QUEUE_ENABLE, 1);
+    }
+
+    /// The raw register: 0, 1, or what a broken or absent device says.
+    pub(crate) fn enabled(&self) -> u16 {
+        self.selected().read16(common::QUEUE_ENABLE)
+    }
+}
+
+/// What can interrupt.
+#[derive(Clone, Copy)]
+enum Source {
+    Config,
+    Queue(u16),
+}
+
+/// An MSI-X vector that the device uses for one source; taken back when dropped.
+pub(crate) struct Assignment {
+    common: Arc<CommonConfig>,
+    source: Source,
+}
+
+impl Assignment {
+    /// Assigns a vector to configuration changes.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the device does not take it (specification 4.1.5.1.2).
+    pub(crate) fn config(common: &Arc<CommonConfig>, vector: u16) -> Result<Self> {
+        Self::new(common, Source::Config, vector)
+    }
+
+    /// Assigns a vector to a queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`Assignment::config`].
+    pub(crate) fn queue(common: &Arc<CommonConfig>, index: u16, vector: u16) -> Result<Self> {
+        Self::new(common, Source::Queue(index), vector)
+    }
+
+    fn new(common: &Arc<CommonConfig>, source: Source, vector: u16) -> Result<Self> {
+        // Made first, so that a value that the device took half is taken back.
+        let assignment = Self {
+            common: common.clone(),
+            source,
+        };
+        assignment.write(vector)?;
+        Ok(assignment)
+    }
+
+    fn write(&self, vector: u16) -> Result {
+        match self.source {
+            Source::Config => self.common.assign(common::CONFIG_MSIX_VECTOR, vector),
+            Source::Queue(index) => self
+                .common
+                .queue(index)
+                .selected()
+                .assign(common::QUEUE_MSIX_VECTOR, vector),
+        }
+    }
+}
+
+impl Drop for Assignment {
+    fn drop(&mut self) {
+        // A device that does not take even this interrupts nobody: the handler is gone.
+        let _ = self.write(MSI_NO_VECTOR);
+    }
+}

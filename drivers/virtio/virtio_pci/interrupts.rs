@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Interrupt handlers.
+//!
+//! C source: `vp_config_changed`, `vp_vring_interrupt`, `vp_interrupt`.
+//!
+//! A handler has its queues from the start, since it is registered after they are made and before
+//! they are enabled, and freed before they are deleted: no list changes under it, no lock is
+//! needed.
+
+use core::ptr::NonNull;
+use kernel::{
+    irq::{
+        Handler,
+        IrqReturn, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+use pci_ext::io::Window;
+use virtio::{
+    device::Device,
+    lifecycle, //
+};
+use virtio_bindings as bindings;
+use virtio_spec::pci::isr;
+
+/// A virtqueue that outlives the handler.
+///
+/// # Invariants
+///
+/// Made by `virtio_ring`, and not deleted as long as `self` exists.
+#[derive(Clone, Copy)]
+pub(crate) struct QueueRef(NonNull<bindings::virtqueue>);
+
+// SAFETY: `virtio_ring::interrupt` may be called on any CPU.
+unsafe impl Send for QueueRef {}
+// SAFETY: As above.
+unsafe impl Sync for QueueRef {}
+
+impl QueueRef {
+    /// Wraps a queue.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants.
+    pub(crate) unsafe fn new(queue: NonNull<bindings::virtqueue>) -> Self {
+        Self(queue)
+    }
+
+    fn interrupt(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { virtio_ring::interrupt(self.0) }
+    }
+}
+
+/// The vector of one queue.
+pub(crate) struct UsedBuffers(pub(crate) QueueRef);
+
+impl Handler for UsedBuffers {
+    fn handle(&self) -> IrqReturn {
+        if self.0.interrupt() {
+            IrqReturn::Handled
+        } else {
+            IrqReturn::None
+        }
+    }
+}
+
+/// The vector that all queues share.
+pub(crate) struct SharedUsedBuffers(pub(crate) KVec<QueueRef>);
+
+impl Handler for SharedUsedBuffers {
+    fn handle(&self) -> IrqReturn {
+        let mut handled = IrqReturn::None;
+        for queue in &self.0 {
+            if queue.interrupt() {
+                handled = IrqReturn::Handled;
+            }
+        }
+        handled
+    }
+}
+
+/// The vector for configuration changes.
+///
+/// # Invariants
+///
+/// The device stays allocated as long as `self` exists.
+pub(crate) struct ConfigChanged(NonNull<Device>);
+
+// SAFETY: `Device` is `Sync`.
+unsafe impl Send for ConfigChanged {}
+// SAFETY: As above.
+unsafe impl Sync for ConfigChanged {}
+
+impl ConfigChanged {
+    /// Handles the configuration changes of `dev`.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants.
+    pub(crate) unsafe fn new(dev: &Device) -> Self {
+        Self(NonNull::from(dev))
+    }
+}
+
+impl Handler for ConfigChanged {
+    fn handle(&self) -> IrqReturn {
+        // SAFETY: By the type invariants.
+        lifecycle::config_changed(unsafe { self.0.as_ref() });
+        IrqReturn::Handled
+    }
+}
+
+/// The interrupt line, for everything (specification 4.1.5.5).
+pub(crate) struct Line {
+    pub(crate) isr: Arc<Window>,
+    pub(crate) config: ConfigChanged,
+    pub(crate) queues: SharedUsedBuffers,
+}
+
+impl Handler for Line {
+    fn handle(&self) -> IrqReturn {
+        // Reading clears: once, and before the rings are looked at.
+        let status = self.isr.read8(0);
+        // A device that is gone did not raise the line.
+        if status == 0 || status == isr::ALL_ONES {
+            return IrqReturn::None;
+        }
+        if status & isr::CONFIG != 0 {
+            self.config.handle();
+        }
+        // Whatever the device says: another one on the line may have delayed us.
+        self.queues.handle();
+        IrqReturn::Handled
+    }
+}

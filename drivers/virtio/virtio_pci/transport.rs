@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The verbs of the transport: [`virtio::transport::Transport`].
+
+use crate::{
+    modern::Modern,
+    vectors::QueueSet, //
+};
+use core::{
+    pin::Pin,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    cpumask::Cpumask,
+    ffi::c_char,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+use virtio::{
+    device::{
+        Device,
+        ResetFailed, //
+    },
+    transport::{
+        QueueRequest,
+        Transport, //
+    }, //
+};
+use virtio_bindings as bindings;
+use virtio_spec::{
+    pci,
+    transport::{
+        SrIov,
+        Version1, //
+    },
+    Features,
+    Status, //
+};
+
+/// The transport of one device.
+pub(crate) struct PciTransport {
+    modern: Arc<Modern>,
+    /// Held for short only: `set_queue_affinity` is called with the CPU hotplug lock held, which
+    /// allocating vectors takes.
+    queues: Pin<KBox<Mutex<Option<QueueSet>>>>,
+}
+
+impl PciTransport {
+    pub(crate) fn new(modern: Arc<Modern>) -> Result<Self> {
+        Ok(Self {
+            modern,
+            queues: KBox::pin_init(
+                new_mutex!(None, "virtio_pci::PciTransport::queues"),
+                GFP_KERNEL,
+            )?,
+        })
+    }
+
+    /// Resets the device and waits for its handlers.  May sleep.
+    fn quiesce(&self) -> Result<(), ResetFailed> {
+        let result = self.modern.reset();
+        self.synchronize_callbacks();
+        result
+    }
+
+    /// Takes the queues down.  May sleep.
+    fn take_down(&self) {
+        let set = self.queues.lock().take();
+        if set.is_some() && self.modern.is_live() {
+            // A driver that gives up before DRIVER_OK does not reset, but the device knows the
+            // rings.  A failure is in the quarantine, which the rings look at.
+            let _ = self.modern.reset();
+        }
+        // Not under the lock: this waits for handlers.
+        drop(set);
+    }
+}
+
+impl Drop for PciTransport {
+    fn drop(&mut self) {
+        self.take_down();
+    }
+}
+
+impl Transport for PciTransport {
+    fn read_config(&self, offset: u32, bytes: &mut [u8]) {
+        self.modern.config.read(offset, bytes);
+    }
+
+    fn write_config(&self, offset: u32, bytes: &[u8]) {
+        self.modern.config.write(offset, bytes);
+    }
+
+    fn generation(&self) -> u32 {
+        self.modern.common.generation()
+    }
+
+    fn status(&self) -> Status {
+        self.modern.status()
+    }
+
+    fn set_status(&self, status: Status) {
+        self.modern.common.set_status(status);
+    }
+
+    fn reset(&self, _dev: &Device) -> Result<(), ResetFailed> {
+        self.quiesce()
+    }
+
+    fn features(&self) -> Features {
+        self.modern.common.device_features()
+    }
+
+    fn finalize_features(&self, dev: &Device, features: Features) -> Result<Features> {
+        let mut accepted = virtio_ring::accepted_transport_features(features);
+        if features.has::<SrIov>() && self.modern.pci.has_sriov() {
+            accepted = accepted.with::<SrIov>();
+        }
+        if !accepted.has::<Version1>() {
+            dev_err!(
+                dev.as_device(),
+                "device has the modern interface, but not VIRTIO_F_VERSION_1\n"
+            );
+            return Err(EINVAL);
+        }
+        pci::check_common_len(self.modern.common.len(), accepted).map_err(|short| {
+            dev_err!(
+                dev.as_device(),
+                "common configuration of {} bytes is too short for {}\n",
+                short.len,
+                short.feature
+            );
+            EINVAL
+        })?;
+        self.modern.common.set_driver_features(accepted);
+        Ok(accepted)
+    }
+
+    fn find_queues(
+        &self,
+        dev: &Device,
+        requests: &mut [QueueRequest<'_>],
+        affinity: Option<NonNull<bindings::irq_affinity>>,
+    ) -> Result {
+        if self.modern.quarantine.is_active() {
+            return Err(EIO);
+        }
+        if self.queues.lock().is_some() {
+            return Err(EBUSY);
+        }
+        // SAFETY: Drivers pass an initialised structure.  Copied: `pre_vectors` is changed.
+        let affinity = affinity.map(|affinity| unsafe { affinity.read() });
+        let set = QueueSet::find(&self.modern, dev, requests, affinity)?;
+        self.modern.set_live();
+        let enabled = set.enable(&self.modern);
+        if enabled.is_ok() {
+            set.provide(requests);
+        }
+        *self.queues.lock() = Some(set);
+        if enabled.is_err() {
+            self.take_down();
+        }
+        enabled
+    }
+
+    fn delete_queues(&self, _dev: &Device) {
+        self.take_down();
+    }
+
+    fn synchronize_callbacks(&self) {
+        if let Some(set) = &*self.queues.lock() {
+            set.synchronize();
+        }
+    }
+
+    fn bus_name(&self) -> *const c_char {
+        self.modern.pci.name().as_char_ptr()
+    }
+
+    fn set_queue_affinity(&self, queue: u32, mask: *const bindings::cpumask) -> Result {
+        // SAFETY: Null or valid for the call, by the contract of `set_vq_affinity`.
+        let mask = (!mask.is_null()).then(|| unsafe { Cpumask::from_raw(mask) });
+        match &mut *self.queues.lock() {
+            Some(set) => set.set_affinity(queue, mask),
+            None => Err(EINVAL),
+        }
+    }
+
+    fn queue_affinity(&self, queue: u32) -> *const bindings::cpumask {
+        match &*self.queues.lock() {
+            Some(set) => set.affinity(queue),
+            None => ptr::null(),
+        }
+    }
+
+    fn shared_memory(&self, id: u8) -> Option<(u64, u64)> {
+        self.modern.shared_memory(id)
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `virtio_pci.ko`: virtio devices on the PCI bus (specification 4.1).
+//!
+//! C source: `drivers/virtio/virtio_pci_common.c`, `virtio_pci_modern.c`,
+//! `virtio_pci_modern_dev.c`.
+//!
+//! # Overview
+//!
+//! - [`modern`]: finding the structures of a device, and its reset;
+//! - [`common`]: its registers;
+//! - [`config`]: device configuration space;
+//! - [`notify`]: where and how a queue is notified;
+//! - [`vectors`]: which interrupt goes with which queue;
+//! - [`interrupts`]: the handlers;
+//! - [`queues`]: one virtqueue, from its registers to its ring;
+//! - [`transport`]: all of that as [`virtio::transport::Transport`].
+//!
+//! What the device says is read once and checked; every wait has a deadline.
+
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    ThisModule, //
+};
+use pci_ext::driver::{
+    Driver,
+    IdTable,
+    Registration, //
+};
+use virtio::lifecycle;
+use virtio_spec::{
+    pci::VENDOR_ID,
+    Status, //
+};
+
+mod common;
+mod config;
+mod interrupts;
+mod modern;
+mod notify;
+mod queues;
+mod transport;
+mod vectors;
+
+use modern::Modern;
+use transport::PciTransport;
+
+module! {
+    type: VirtioPciModule,
+    name: "virtio_pci",
+    authors: ["The rust-virtio authors"],
+    description: "virtio-pci",
+    license: "GPL",
+    alias: ["pci:v00001AF4d*sv*sd*bc*sc*i*"],
+}
+
+struct VirtioPciModule {
+    _driver: Registration<VirtioPci>,
+}
+
+impl kernel::Module for VirtioPciModule {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _driver: Registration::new(module, c"virtio_pci")?,
+        })
+    }
+}
+
+/// The PCI driver.
+struct VirtioPci;
+
+/// A bound device.
+struct Bound {
+    device: virtio::transport::Registration<PciTransport>,
+    modern: Arc<Modern>,
+}
+
+impl Driver for VirtioPci {
+    type Data = Bound;
+
+    const NAME: &'static CStr = c"virtio-pci";
+    const ID_TABLE: &'static IdTable = &IdTable::of_vendor(VENDOR_ID);
+
+    fn probe(dev: &pci_ext::Device) -> Result<KBox<Bound>> {
+        dev.enable()?;
+        bind(dev).inspect_err(|_| dev.disable())
+    }
+
+    fn remove(dev: &pci_ext::Device, data: KBox<Bound>) {
+        if dev.is_gone() {
+            // Nobody is going to use a buffer any more: whoever waits for one must give up.
+            data.device.device().break_queues();
+        }
+        dev.disable_sriov();
+        let Bound { device, modern } = KBox::into_inner(data);
+        drop(device);
+        modern.close();
+        dev.disable();
+    }
+
+    fn suspend(dev: &pci_ext::Device, data: &Bound) -> Result {
+        if dev.keeps_state_in_d3() {
+            return Ok(());
+        }
+        Self::freeze(dev, data)
+    }
+
+    fn resume(dev: &pci_ext::Device, data: &Bound) -> Result {
+        if dev.keeps_state_in_d3() {
+            return Ok(());
+        }
+        Self::restore(dev, data)
+    }
+
+    fn freeze(dev: &pci_ext::Device, data: &Bound) -> Result {
+        lifecycle::freeze(data.device.device())?;
+        dev.disable();
+        Ok(())
+    }
+
+    fn restore(dev: &pci_ext::Device, data: &Bound) -> Result {
+        dev.enable()?;
+        data.modern.set_master();
+        lifecycle::restore(data.device.device())
+    }
+
+    #[cfg(CONFIG_PCI_IOV)]
+    fn sriov_configure(dev: &pci_ext::Device, data: &Bound, count: c_int) -> Result<c_int> {
+        let device = data.device.device();
+        if !device.status().contains(Status::DRIVER_OK) {
+            return Err(EBUSY);
+        }
+        if !device.features().has::<virtio_spec::transport::SrIov>() {
+            return Err(EINVAL);
+        }
+        if dev.has_assigned_vfs() {
+            return Err(EPERM);
+        }
+        if count == 0 {
+            dev.disable_sriov();
+        } else {
+            dev.enable_sriov(count)?;
+        }
+        Ok(count)
+    }
+
+    fn reset_prepare(dev: &pci_ext::Device, data: &Bound) {
+        match lifecycle::reset_prepare(data.device.device()) {
+            Ok(()) if dev.is_enabled() => dev.disable(),
+            Ok(()) => {}
+            Err(error) if error == EOPNOTSUPP => {}
+            Err(error) => dev_warn!(dev.as_ref(), "reset prepare failure: {:?}\n", error),
+        }
+    }
+
+    fn reset_done(dev: &pci_ext::Device, data: &Bound) {
+        if dev.is_enabled() {
+            return;
+        }
+        let result = dev.enable().and_then(|()| {
+            data.modern.set_master();
+            lifecycle::reset_done(data.device.device())
+        });
+        match result {
+            Err(error) if error != EOPNOTSUPP => {
+                dev_warn!(dev.as_ref(), "reset done failure: {:?}\n", error);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Puts the virtio device of an enabled function on the virtio bus.
+fn bind(dev: &pci_ext::Device) -> Result<KBox<Bound>> {
+    let modern = Modern::probe(dev)?;
+    let bound = register(dev, &modern);
+    if bound.is_err() {
+        modern.close();
+    }
+    bound
+}
+
+fn register(dev: &pci_ext::Device, modern: &Arc<Modern>) -> Result<KBox<Bound>> {
+    // Allocated before the device is there, since it could not be taken back without a driver
+    // having seen it.
+    let memory = KBox::<Bound>::new_uninit(GFP_KERNEL)?;
+    let transport = PciTransport::new(modern.clone())?;
+    modern.set_master();
+    let device = virtio::transport::Registration::new(dev.as_ref(), modern.virtio_id(), transport)?;
+    Ok(KBox::write(
+        memory,
+        Bound {
+            device,
+            modern: modern.clone(),
+        },
+    ))
+}
