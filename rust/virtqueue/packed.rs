@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packed rings (virtio 1.4 section 2.8), with and without `VIRTIO_F_IN_ORDER` (section 2.8.8).
+
+use crate::{
+    chain::{
+        Cursor,
+        Totals, //
+    },
+    desc,
+    event::{
+        need_event,
+        PackedIndex,
+        EVENT_FLAGS_DESC,
+        EVENT_FLAGS_DISABLE,
+        EVENT_FLAGS_ENABLE, //
+    },
+    slots::Core,
+    AddError, //
+    AddErrorKind,
+    CbState,
+    CbToken,
+    Direction,
+    NotDrained,
+    PackedDesc,
+    RingError,
+    RingMem,
+    Segment,
+    Store,
+    Used,
+};
+
+/// AVAIL and USED as the driver writes them at a position: AVAIL is the wrap counter, USED its
+/// inverse (section 2.8.1).
+#[inline]
+const fn available(at: PackedIndex) -> u16 {
+    if at.wrap() {
+        desc::AVAIL
+    } else {
+        desc::USED
+    }
+}
+
+/// Tells whether the flags at a position say used: both bits are the wrap counter.
+#[inline]
+pub(crate) const fn is_used(flags: u16, at: PackedIndex) -> bool {
+    let both = desc::AVAIL | desc::USED;
+    flags & both == if at.wrap() { both } else { 0 }
+}
+
+/// A packed ring. Used through [`Ring`](crate::Ring).
+#[derive(Debug)]
+pub struct PackedRing<M, S, const IN_ORDER: bool> {
+    core: Core<M, S>,
+    /// Where the next chain goes.
+    next_avail: PackedIndex,
+    /// Where the next used descriptor is expected.
+    next_used: PackedIndex,
+    /// Index and flags of the first head since the last publication, not written yet.
+    held_back: (u16, u16),
+    /// The driver event area says DESC when callbacks are on. Before they are first switched on
+    /// it says ENABLE.
+    event_desc: bool,
+    /// In order: id and length of the last chain of the batch that is being handed out.
+    batch: Option<(u16, u32)>,
+}
+
+impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
+    pub(crate) fn new(core: Core<M, S>) -> Self {
+        core.shared().set_last_used(PackedIndex::START.off_wrap());
+        Self {
+            core,
+            next_avail: PackedIndex::START,
+            next_used: PackedIndex::START,
+            held_back: (0, 0),
+            event_desc: false,
+            batch: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &Core<M, S> {
+        &self.core
+    }
+
+    /// Tells the device at the start that there is no callback.
+    pub(crate) fn init_callbacks(&mut self) {
+        if self.core.shared().callbacks_off() {
+            self.core
+                .mem()
+                .store_driver_event_flags(EVENT_FLAGS_DISABLE);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self, total: usize, tables: bool) -> Result<Cursor, AddErrorKind> {
+        let mut cursor = self.core.begin(total, tables)?;
+        cursor.pos = self.next_avail.index();
+        Ok(cursor)
+    }
+
+    /// Writes segments to the next free descriptors or table entries, but no flags to the ring, and
+    /// gives their length in bytes.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        cursor: &mut Cursor,
+        segments: &[Segment],
+        direction: Direction,
+    ) -> u64 {
+        let mut bytes: u64 = 0;
+        let size = self.core.size();
+        let id = cursor.id;
+        let mut left = cursor.left;
+        if cursor.table {
+            let flags = direction.write_flag();
+            let mut nth = cursor.total.wrapping_sub(left);
+            let (mem, entries) = self.core.table_parts(id);
+            for segment in segments {
+                left = left.wrapping_sub(1);
+                bytes = bytes.wrapping_add(u64::from(segment.len));
+                if let Some(entry) = entries.get_mut(usize::from(nth)) {
+                    entry.segment = *segment;
+                    entry.direction = direction;
+                }
+                let desc = PackedDesc {
+                    addr: segment.addr,
+                    len: segment.len,
+                    id: 0,
+                    flags,
+                };
+                mem.store_packed(id, nth, desc);
+                nth = nth.wrapping_add(1);
+            }
+        } else {
+            let (mut cur, mut last, mut pos) = (cursor.cur, cursor.last, cursor.pos);
+            let (mem, slots) = self.core.ring_parts();
+            for segment in segments {
+                left = left.wrapping_sub(1);
+                bytes = bytes.wrapping_add(u64::from(segment.len));
+                let Some(slot) = slots.get_mut(usize::from(cur)) else {
+                    break;
+                };
+                slot.segment = *segment;
+                slot.direction = direction;
+                mem.store_desc_body(pos, segment.addr, segment.len, id);
+                last = cur;
+                cur = slot.next;
+                pos = pos.wrapping_add(1);
+                if pos == size {
+                    pos = 0;
+                }
+            }
+            (cursor.cur, cursor.last, cursor.pos) = (cur, last, pos);
+        }
+        cursor.left = left;
+        bytes
+    }
+
+    /// Takes a chain whose segments were all written.
+    #[inline]
+    pub(crate) fn commit(&mut self, cursor: Cursor, writable: u32, payload: S::Payload) {
+        if cursor.table {
+            let mem = self.core.mem();
+            let table = Segment {
+                addr: mem.addr(cursor.id),
+                len: u32::from(cursor.total).wrapping_mul(16),
+            };
+            self.commit_table(cursor, table, writable, payload, false);
+            return;
+        }
+        let size = self.core.size();
+        let mut pos = self.next_avail;
+        let (mem, slots) = self.core.ring_parts();
+        let mut left = cursor.total;
+        let mut cur = cursor.id;
+        let mut head_flags = 0;
+        while left != 0 {
+            let Some(slot) = slots.get(usize::from(cur)) else {
+                return;
+            };
+            let mut flags = slot.direction.write_flag();
+            if left != 1 {
+                flags |= desc::NEXT;
+            }
+            if left == cursor.total {
+                head_flags = flags;
+            } else {
+                mem.store_desc_flags(pos.index(), flags | available(pos));
+            }
+            left = left.wrapping_sub(1);
+            pos = pos.advance(1, size);
+            cur = slot.next;
+        }
+        let ndescs = cursor.total;
+        self.core.take(&cursor, writable, payload, false);
+        self.finish(head_flags, pos, ndescs);
+    }
+
+    /// Takes a chain of one ring descriptor that leads to `table`.
+    #[inline]
+    fn commit_table(
+        &mut self,
+        cursor: Cursor,
+        table: Segment,
+        writable: u32,
+        payload: S::Payload,
+        callers: bool,
+    ) {
+        let at = self.next_avail;
+        self.core
+            .mem()
+            .store_desc_body(at.index(), table.addr, table.len, cursor.id);
+        self.core.take(&cursor, writable, payload, callers);
+        self.finish(desc::INDIRECT, at.advance(1, self.core.size()), 1);
+    }
+
+    /// Makes the head available, or holds it back when it is the first of a batch: then the device
+    /// sees none of the batch before that one's flags are written.
+    #[inline]
+    fn finish(&mut self, head_flags: u16, end: PackedIndex, ndescs: u16) {
+        let head = self.next_avail;
+        let flags = head_flags | available(head);
+        if self.core.pending == 1 {
+            self.held_back = (head.index(), flags);
+        } else {
+            self.core.mem().store_desc_flags(head.index(), flags);
+        }
+        self.next_avail = end;
+        self.core.num_added = self.core.num_added.saturating_add(u32::from(ndescs));
+    }
+
+    // Not inlined, so that each layout gets its own registers: a tail call from the match.
+    #[inline(never)]
+    pub(crate) fn add(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        payload: S::Payload,
+        tables: bool,
+    ) -> Result<(), AddError<S::Payload>> {
+        // Slices cannot be long enough to wrap.
+        let total = readable.len().wrapping_add(writable.len());
+        let mut cursor = match self.begin(total, tables) {
+            Ok(cursor) => cursor,
+            Err(kind) => return Err(AddError { kind, payload }),
+        };
+        let totals = Totals {
+            readable: self.put(&mut cursor, readable, Direction::Readable),
+            writable: self.put(&mut cursor, writable, Direction::Writable),
+        };
+        let Some(writable) = totals.checked() else {
+            let kind = AddErrorKind::TooLong;
+            return Err(AddError { kind, payload });
+        };
+        self.commit(cursor, writable, payload);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn add_indirect(
+        &mut self,
+        table: Segment,
+        readable: u32,
+        writable: u32,
+        payload: S::Payload,
+    ) -> Result<(), AddError<S::Payload>> {
+        let cursor = match self.core.begin_indirect(table) {
+            Ok(cursor) => cursor,
+            Err(kind) => return Err(AddError { kind, payload }),
+        };
+        if readable.checked_add(writable).is_none() {
+            return Err(AddError {
+                kind: AddErrorKind::TooLong,
+                payload,
+            });
+        }
+        self.commit_table(cursor, table, writable, payload, true);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        if self.core.pending != 0 {
+            self.core.pending = 0;
+            let (index, flags) = self.held_back;
+            let mem = self.core.mem();
+            // All descriptors of the batch before the flags of the first; pairs with the device's
+            // barrier between seeing those flags and reading on (section 2.8.21.1.1).
+            mem.publish();
+            mem.store_desc_flags(index, flags);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn kick_prepare(&mut self) -> bool {
+        self.publish();
+        let added = core::mem::take(&mut self.core.num_added);
+        let mem = self.core.mem();
+        // The flags before the device's wish is read; pairs with the device's barrier between
+        // writing its event area and looking at the ring again (section 2.8.21.3.1).
+        mem.full();
+        let Ok(added) = u16::try_from(added) else {
+            // The distance does not fit the index arithmetic any more.
+            return true;
+        };
+        let flags = mem.load_device_event_flags();
+        if flags != EVENT_FLAGS_DESC {
+            return flags != EVENT_FLAGS_DISABLE;
+        }
+        // The device writes the offset before it switches to DESC.
+        mem.acquire();
+        let event = PackedIndex::from_off_wrap(mem.load_device_event_off_wrap());
+        let new = self.next_avail.index();
+        let old = new.wrapping_sub(added);
+        let event_idx = if event.wrap() == self.next_avail.wrap() {
+            event.index()
+        } else {
+            event.index().wrapping_sub(self.core.size())
+        };
+        need_event(event_idx, new, old)
+    }
+
+    /// Tells which chain comes back next, and with how many bytes written.
+    #[inline]
+    fn next_used(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        let at = self.next_used;
+        if !IN_ORDER || self.batch.is_none() {
+            let mem = self.core.mem();
+            let flags = mem.load_desc_flags(at.index());
+            if !is_used(flags, at) {
+                return Ok(None);
+            }
+            // The flags before the rest of the descriptor; pairs with the device's barrier
+            // between writing id and length and the flags (section 2.8.6).
+            mem.acquire();
+            self.publish();
+            let used = self.core.mem().load_used(at.index());
+            let id = self.core.check_id(u32::from(used.id))?;
+            // Without WRITE the length is reserved (section 2.8.4), so it is no reason to break the
+            // ring. It cannot be taken for 0 either: QEMU never sets WRITE.
+            let len = self
+                .core
+                .check_len(id, used.len, flags & desc::WRITE != 0)?;
+            if !IN_ORDER {
+                return Ok(Some((id, len)));
+            }
+            self.batch = Some((id, len));
+        }
+        // In order, the id of a chain is the position of its head.
+        let oldest = at.index();
+        match self.batch {
+            Some((id, len)) if id == oldest => {
+                self.batch = None;
+                Ok(Some((id, len)))
+            }
+            // Skipped over by the device: all of it counts as written (as C does).
+            _ => Ok(Some((oldest, self.core.writable(oldest)))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn poll_with<F>(&mut self, unmap: F) -> Result<Option<Used<S::Payload>>, RingError>
+    where
+        F: FnMut(&S::Payload, Segment, Direction),
+    {
+        if self.core.shared().is_broken() {
+            return Ok(None);
+        }
+        let (id, written) = match self.next_used() {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.core.fail(error)),
+        };
+        let Some((payload, ndescs)) = self.core.release(id, IN_ORDER, unmap) else {
+            return Err(self.core.fail(RingError::IdNotInFlight { id }));
+        };
+        self.next_used = self.next_used.advance(ndescs, self.core.size());
+        let at = self.next_used;
+        let shared = self.core.shared();
+        shared.set_last_used(at.off_wrap());
+        if IN_ORDER {
+            shared.set_batch(self.batch.is_some());
+        }
+        if self.event_desc && !shared.callbacks_off() && (!IN_ORDER || self.batch.is_none()) {
+            let mem = self.core.mem();
+            // Behind a used descriptor the device has passed the event anyway.
+            if !is_used(mem.load_desc_flags(at.index()), at) {
+                mem.store_driver_event_off_wrap(at.off_wrap());
+                // The event offset before the flags are read again: by the next poll.
+                mem.full();
+            }
+        }
+        Ok(Some(Used { payload, written }))
+    }
+
+    #[inline]
+    pub(crate) fn more_used(&self) -> bool {
+        let at = self.next_used;
+        (IN_ORDER && self.batch.is_some())
+            || is_used(self.core.mem().load_desc_flags(at.index()), at)
+    }
+
+    /// Switches interrupts on at `event`, or for every descriptor without event indices.
+    #[inline]
+    fn callbacks_on(&mut self, event: PackedIndex) {
+        let event_idx = self.core.event_idx();
+        let mem = self.core.mem();
+        let shared = self.core.shared();
+        shared.set_event_triggered(false);
+        if event_idx {
+            mem.store_driver_event_off_wrap(event.off_wrap());
+        }
+        if shared.callbacks_off() {
+            shared.set_callbacks_off(false);
+            if event_idx {
+                // The offset before the flags that give it a meaning; pairs with the device's
+                // barrier between reading the flags and the offset (section 2.8.10).
+                mem.publish();
+                mem.store_driver_event_flags(EVENT_FLAGS_DESC);
+                self.event_desc = true;
+            } else {
+                mem.store_driver_event_flags(EVENT_FLAGS_ENABLE);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn enable_cb_prepare(&mut self) -> CbToken {
+        self.callbacks_on(self.next_used);
+        CbToken::new(self.next_used.off_wrap())
+    }
+
+    #[inline]
+    pub(crate) fn enable_cb_delayed(&mut self) -> CbState {
+        let size = self.core.size();
+        let outstanding = size - self.core.num_free();
+        // CAST: smaller than what is widened.
+        let descs = (u32::from(outstanding) * 3 / 4) as u16;
+        self.callbacks_on(self.next_used.advance(descs, size));
+        // The event words before the ring is looked at; pairs with the device's barrier between
+        // its used flags and its look at the event words (section 2.8.22).
+        self.core.mem().full();
+        if self.more_used() {
+            CbState::MorePending
+        } else {
+            CbState::Armed
+        }
+    }
+
+    pub(crate) fn drain_with<F>(&mut self, unmap: F) -> Option<S::Payload>
+    where
+        F: FnMut(&S::Payload, Segment, Direction),
+    {
+        self.batch = None;
+        self.core.drain(IN_ORDER, unmap)
+    }
+
+    pub(crate) fn reset(&mut self) -> Result<(), NotDrained> {
+        self.core.reset()?;
+        let mem = self.core.mem();
+        mem.store_driver_event_off_wrap(0);
+        mem.store_driver_event_flags(EVENT_FLAGS_ENABLE);
+        mem.zero_device_event();
+        for index in 0..self.core.size() {
+            // Used is derived from the flags, so none may stay behind.
+            mem.store_desc_flags(index, 0);
+            mem.store_desc_body(index, 0, 0, 0);
+        }
+        self.core
+            .shared()
+            .set_last_used(PackedIndex::START.off_wrap());
+        self.next_avail = PackedIndex::START;
+        self.next_used = PackedIndex::START;
+        self.held_back = (0, 0);
+        self.event_desc = false;
+        self.batch = None;
+        self.init_callbacks();
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn notification_data(&self) -> u16 {
+        self.next_avail.off_wrap()
+    }
+}
