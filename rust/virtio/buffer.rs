@@ -134,3 +134,43 @@ impl<const N: usize> Completed<DeviceWritable<N>> {
         self.buffer.bytes_mut().get_mut(..written).unwrap_or(&mut [])
     }
 }
+
+#[kunit_tests(virtio_buffer)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completed_shows_only_what_was_written() -> Result {
+        let mut buffer = DeviceWritable::<8>::new()?;
+        assert_eq!(*buffer.bytes_mut(), [0; 8]);
+        buffer.bytes_mut().copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut completed = Completed::new(buffer, 3);
+        assert_eq!(completed.written(), 3);
+        assert_eq!(*completed.bytes(), [1, 2, 3]);
+        assert_eq!(completed.bytes_mut().len(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn completed_is_clamped_to_the_buffer() -> Result {
+        let completed = Completed::new(DeviceWritable::<8>::new()?, u32::MAX);
+        assert_eq!(completed.written(), 8);
+        assert_eq!(completed.bytes().len(), 8);
+        Ok(())
+    }
+
+    #[test]
+    fn raw_round_trip_keeps_place_and_bytes() -> Result {
+        let mut buffer = DeviceWritable::<4>::new()?;
+        buffer.bytes_mut().copy_from_slice(&[9, 8, 7, 6]);
+        let (memory, len) = buffer.memory();
+        assert_eq!(len.get(), 4);
+        assert_eq!(memory.addr().get() % 64, 0);
+        let raw = buffer.into_raw();
+        // SAFETY: Taken apart just now.
+        let mut buffer = unsafe { DeviceWritable::<4>::from_raw(raw) };
+        assert_eq!(buffer.memory().0, memory);
+        assert_eq!(*buffer.bytes_mut(), [9, 8, 7, 6]);
+        Ok(())
+    }
+}

@@ -372,3 +372,25 @@ macro_rules! module_virtio_driver {
         ::kernel::module_driver!(<T>, $crate::driver::Adapter<T>, { $($f)* });
     };
 }
+
+#[kunit_tests(virtio_driver)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_table_lists_every_bit_once() {
+        let features = Features::of(&[0, 5, 63, 64, 127]);
+        let (table, count) = feature_table(features);
+        assert_eq!(table[..count as usize], [0, 5, 63, 64, 127]);
+        assert_eq!(feature_table(Features::EMPTY).1, 0);
+        assert_eq!(feature_table(Features::ALL).1, FEATURE_BITS);
+    }
+
+    #[test]
+    fn id_table_ends_with_zeroes() {
+        let [entry, end] = id_table(DeviceType::RNG);
+        assert_eq!(entry.device, 4);
+        assert_eq!(entry.vendor, bindings::VIRTIO_DEV_ANY_ID);
+        assert_eq!((end.device, end.vendor), (0, 0));
+    }
+}

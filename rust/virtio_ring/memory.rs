@@ -6,6 +6,7 @@
 //! `Documentation/virtio/memory-ordering.rst`.
 
 use core::ptr::NonNull;
+use kernel::macros::kunit_tests;
 use virtio_bindings as bindings;
 use virtqueue::{
     layout::PackedLayout,
@@ -326,5 +327,121 @@ impl RingMem for Memory {
     #[inline(always)]
     fn shared(&self) -> &Shared {
         &self.shared
+    }
+}
+
+/// What is written lies where C's structures of the specification have it, and back.
+#[kunit_tests(virtio_ring_memory)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+    use virtqueue::{
+        layout::SplitLayout,
+        QueueSize, //
+    };
+
+    const SIZE: u16 = 8;
+
+    /// Room for a ring of `SIZE` descriptors, aligned as one.
+    #[repr(C, align(4096))]
+    struct Block([u8; 4096]);
+
+    fn block() -> Result<KBox<Block>> {
+        Ok(KBox::new(Block([0; 4096]), GFP_KERNEL)?)
+    }
+
+    fn split(block: &mut KBox<Block>) -> Result<(Memory, SplitLayout)> {
+        let size = QueueSize::new(u32::from(SIZE)).ok_or(EINVAL)?;
+        let layout = SplitLayout::new(size, 64).ok_or(EINVAL)?;
+        let start = NonNull::from(&mut block.0).cast::<u8>();
+        // SAFETY: The block is larger than `layout.total`.
+        let starts = unsafe { [start, start.add(layout.avail), start.add(layout.used)] };
+        // SAFETY: Zeroed; the block outlives its user.
+        Ok((unsafe { Memory::new(starts, SIZE, true) }, layout))
+    }
+
+    #[test]
+    fn split_descriptor_is_vring_desc() -> Result {
+        let mut block = block()?;
+        let (memory, _) = split(&mut block)?;
+        let desc = SplitDesc {
+            addr: 0x1122_3344_5566_7788,
+            len: 0x99aa_bbcc,
+            flags: 0xddee,
+            next: 0xff01,
+        };
+        memory.store_desc(SIZE - 1, desc);
+        // SAFETY: Inside the block; the table is an array of `struct vring_desc`.
+        let c = unsafe {
+            memory
+                .start()
+                .cast::<bindings::vring_desc>()
+                .add(usize::from(SIZE) - 1)
+                .read()
+        };
+        assert_eq!(u64::from_le(c.addr), desc.addr);
+        assert_eq!(u32::from_le(c.len), desc.len);
+        assert_eq!(u16::from_le(c.flags), desc.flags);
+        assert_eq!(u16::from_le(c.next), desc.next);
+        Ok(())
+    }
+
+    #[test]
+    fn split_rings_are_where_the_layout_says() -> Result {
+        let mut block = block()?;
+        let (memory, layout) = split(&mut block)?;
+        memory.store_avail_flags(0x0102);
+        memory.store_avail_idx(0x0304);
+        memory.store_avail_entry(SIZE - 1, 0x0506);
+        memory.store_used_event(0x0708);
+        let at = |block: &Block, offset: usize| {
+            u16::from_le_bytes([block.0[offset], block.0[offset + 1]])
+        };
+        assert_eq!(at(&block, layout.avail), 0x0102);
+        assert_eq!(at(&block, layout.avail + 2), 0x0304);
+        assert_eq!(at(&block, layout.avail_entry(SIZE - 1)), 0x0506);
+        assert_eq!(at(&block, layout.used_event), 0x0708);
+
+        block.0[layout.used] = 1;
+        block.0[layout.used + 2] = 2;
+        block.0[layout.used_elem(SIZE - 1)] = 3;
+        block.0[layout.used_elem(SIZE - 1) + 4] = 4;
+        block.0[layout.avail_event] = 5;
+        assert_eq!(memory.load_used_flags(), 1);
+        assert_eq!(memory.load_used_idx(), 2);
+        assert_eq!(memory.load_used_elem(SIZE - 1), SplitUsed { id: 3, len: 4 });
+        assert_eq!(memory.load_avail_event(), 5);
+        memory.zero_used_area();
+        assert_eq!(memory.load_used_idx(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn packed_descriptor_is_vring_packed_desc() -> Result {
+        let mut block = block()?;
+        let start = NonNull::from(&mut block.0).cast::<u8>();
+        // SAFETY: Inside the block: the ring has 128 bytes.
+        let starts = unsafe { [start, start.add(256), start.add(512)] };
+        // SAFETY: As above; zeroed.
+        let memory = unsafe { Memory::new(starts, SIZE, true) };
+        memory.store_desc_body(3, 0x1122_3344_5566_7788, 0x99aa_bbcc, 0xddee);
+        memory.store_desc_flags(3, 0x8080);
+        // SAFETY: Inside the block; the ring is an array of `struct vring_packed_desc`.
+        let c = unsafe { start.cast::<bindings::vring_packed_desc>().add(3).read() };
+        assert_eq!(u64::from_le(c.addr), 0x1122_3344_5566_7788);
+        assert_eq!(u32::from_le(c.len), 0x99aa_bbcc);
+        assert_eq!(u16::from_le(c.id), 0xddee);
+        assert_eq!(u16::from_le(c.flags), 0x8080);
+        assert_eq!(memory.load_desc_flags(3), 0x8080);
+        let used = memory.load_used(3);
+        assert_eq!((used.id, used.len), (0xddee, 0x99aa_bbcc));
+
+        memory.store_driver_event_off_wrap(0x0102);
+        memory.store_driver_event_flags(2);
+        assert_eq!(block.0[256..260], [2, 1, 2, 0]);
+        block.0[512..516].copy_from_slice(&[4, 3, 1, 0]);
+        assert_eq!(memory.load_device_event_off_wrap(), 0x0304);
+        assert_eq!(memory.load_device_event_flags(), 1);
+        Ok(())
     }
 }

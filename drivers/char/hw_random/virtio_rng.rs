@@ -249,3 +249,20 @@ impl Driver for VirtioRng {
         drop(registration);
     }
 }
+
+#[kunit_tests(virtio_rng_read_buf)]
+mod tests {
+    use super::*;
+    use core::mem::MaybeUninit;
+
+    #[test]
+    fn takes_what_fits_in_order() {
+        let mut room = [MaybeUninit::uninit(); 4];
+        let mut out = ReadBuf::new(&mut room);
+        assert_eq!((out.remaining(), out.filled()), (4, 0));
+        assert_eq!(out.write(&[1, 2, 3]), 3);
+        assert_eq!(out.write(&[4, 5]), 1);
+        assert_eq!(out.write(&[6]), 0);
+        assert_eq!((out.remaining(), out.filled()), (0, 4));
+    }
+}
