@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Suite `guest`: the selftests in tools/testing/selftests/virtio.
+
+A test says in comments in which guests it runs, one line a guest:
+
+    # guest LABEL: ARGUMENTS OF `guest run`
+
+A shell script (NAME.sh) runs inside that guest.  A Python program (NAME.py) runs on the host, gets the
+arguments and starts the guest itself, so that it can unplug, suspend, or look from outside.  Both
+print KTAP on their standard output; every KTAP case counts as a test.
+"""
+
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest import build, kernel, paths, root
+from guest.errors import UserError
+
+from check import command, ktap
+from check.ktap import FAIL
+from check.report import Report, log_path
+
+SELFTESTS = paths.TOP / "tools/testing/selftests"
+OURS = SELFTESTS / "virtio"
+GUEST = str(paths.TOP / "tools/guest/guest")
+DEFAULT_TIMEOUT = 300.0
+# Files of the kernel's selftests that ours read.
+KSELFTEST = ("kselftest/ktap_helpers.sh",)
+
+_HEADER = re.compile(r"^# guest ([\w.-]+):(.*)$", re.MULTILINE)
+_LONG = re.compile(r"^# long\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One test program in one guest."""
+
+    program: Path
+    label: str
+    arguments: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the instance in the report."""
+        return f"guest/{self.program.stem}[{self.label}]"
+
+    def option(self, name: str, default: str) -> str:
+        """Value of option NAME among the arguments."""
+        if name in self.arguments:
+            return self.arguments[self.arguments.index(name) + 1]
+        return default
+
+
+def instances(long: bool) -> Iterator[Instance]:
+    """All instances; those of programs marked `# long` only if LONG."""
+    for program in sorted([*OURS.glob("*.sh"), *OURS.glob("*.py")]):
+        text = program.read_text()
+        headers = _HEADER.findall(text)
+        if not headers or (_LONG.search(text) and not long):
+            continue
+        for label, arguments in headers:
+            yield Instance(program, label, tuple(shlex.split(arguments)))
+
+
+def selftests_directory() -> Path:
+    """A copy of our selftests with what they need of the kernel's, laid out as in the kernel tree."""
+    staged = paths.BUILD / "selftests"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(OURS, staged / "virtio", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    for name in KSELFTEST:
+        source = kernel.fetch() / "tools/testing/selftests" / name
+        if not source.is_file():
+            raise UserError(f"the kernel source lacks tools/testing/selftests/{name}.")
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, staged / name)
+    return staged
+
+
+def argv(instance: Instance, staged: Path, logs: Path) -> tuple[str, ...]:
+    """Command line of INSTANCE."""
+    arguments = instance.arguments if "--timeout" in instance.arguments else (
+        *instance.arguments, "--timeout", f"{DEFAULT_TIMEOUT:g}",
+    )  # fmt: skip
+    if instance.program.suffix == ".py":
+        return (sys.executable, str(instance.program), *arguments, "--log", str(logs))
+    script = f"cd /selftests/virtio && exec sh ./{instance.program.name}"
+    files = ("--file", f"selftests={staged}", "--log", str(logs))
+    return (GUEST, "run", *arguments, *files, "--", script)
+
+
+def run_one(instance: Instance, staged: Path, report: Report) -> None:
+    """Run INSTANCE and report each of its cases."""
+    begin = report.begin(instance.name)
+    log = log_path(f"{instance.name}/output")
+    environment = {"PYTHONPATH": str(paths.TOP / "tools")}
+    limit = float(instance.option("--timeout", f"{DEFAULT_TIMEOUT:g}"))
+    # A host program may boot several guests one after the other.
+    limit = limit * 4 if instance.program.suffix == ".py" else limit + 120
+    status = command.execute(argv(instance, staged, log.parent), log, environment, limit)
+    took = time.monotonic() - begin
+    parser = ktap.parse(log.read_text(errors="replace"))
+    share = took / max(len(parser.cases), 1)
+    for case in parser.cases:
+        report.result(f"{instance.name} {case.name}", case.state, share, case.detail, log)
+    failed = any(case.state == FAIL for case in parser.cases)
+    if not parser.cases:
+        report.result(instance.name, FAIL, took, f"no KTAP on its output, status {status}", log)
+    elif status not in (0, command.KSFT_SKIP) and not failed:
+        report.result(f"{instance.name} the guest itself", FAIL, took, f"status {status}", log)
+
+
+def run(report: Report, long: bool) -> None:
+    """Run the suite."""
+    chosen = [instance for instance in instances(long) if report.wants(instance.name)]
+    for flavour in sorted({instance.option("--kernel", "release") for instance in chosen}, reverse=True):
+        build.build(flavour)
+    if any(instance.option("--root", "initramfs") != "initramfs" for instance in chosen):
+        root.build()
+    staged = selftests_directory()
+    for instance in chosen:
+        run_one(instance, staged, report)

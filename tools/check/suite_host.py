@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Suite `host`: what needs no kernel. The pure crates under cargo, and the tests of these tools."""
+
+import sys
+from collections.abc import Iterator
+
+from guest import paths
+
+from check.command import Command
+from check.command import run as run_command
+from check.report import Report
+
+FUZZ_SECONDS = 20
+FUZZ_SECONDS_LONG = 1200
+PROPTEST_CASES_LONG = "20000"
+
+
+def tests(long: bool) -> Iterator[Command]:
+    """All tests of the suite; LONG asks for many more random cases."""
+    cases = {"PROPTEST_CASES": PROPTEST_CASES_LONG} if long else {}
+    yield Command("host/cargo-test", ("cargo", "test", "--workspace", "--quiet"), cases)
+    # loom replaces the atomics at compile time, hence a target directory of its own.
+    loom = {"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(paths.TOP / "target/loom"), "LOOM_MAX_PREEMPTIONS": "3"}
+    yield Command(
+        "host/loom", ("cargo", "test", "--release", "--quiet", "-p", "virtqueue-tests", "--test", "loom"), loom
+    )
+    seconds = FUZZ_SECONDS_LONG if long else FUZZ_SECONDS
+    for target in sorted((paths.TOP / "tools/testing/fuzz/fuzz_targets").glob("*.rs")):
+        argv = (str(paths.TOP / "tools/testing/fuzz/run"), target.stem, str(seconds))
+        yield Command(f"host/fuzz-{target.stem}", argv, timeout=seconds + 1800.0)
+    for package in ("guest", "check"):
+        unittest = (sys.executable, "-m", "unittest", "discover", "-t", "tools", "-s", f"tools/{package}/tests")
+        yield Command(f"host/tools-{package}", unittest)
+
+
+def run(report: Report, long: bool) -> None:
+    """Run the suite."""
+    for test in tests(long):
+        run_command(test, report)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest run from configuration to verdict.  The command line and the host-side tests both use it."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from guest import accel, console, devices, initramfs, kernel, modules, paths, root
+from guest.errors import EXIT_SICK, EXIT_TIMEOUT, UserError
+from guest.machine import Machine, Qmp, Trailer
+
+KEEP_LOGS = 60
+POWEROFF_SECONDS = 60.0
+SHARE_SLACK = 64 << 20
+
+
+@dataclass
+class Config:
+    """What `guest run` can be asked for; the defaults are its defaults."""
+
+    command: str = ""
+    stack: str = "rust"
+    swaps: dict[str, str] = field(default_factory=dict)
+    kernel: str = "release"
+    kdir: Path | None = None
+    modules: Path | None = None
+    more_modules: list[str] = field(default_factory=list)
+    root: str = "initramfs"
+    smp: str = "2"
+    memory: str = "512"
+    devices: list[str] = field(default_factory=list)
+    default_devices: bool = True
+    load: bool = True
+    qemu_args: list[str] = field(default_factory=list)
+    qemu: str = "qemu-system-x86_64"
+    accel: str = "auto"
+    share: Path | None = None
+    append: list[str] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+    timeout: float = 300.0
+    stdin: bool = False
+    terminal: bool = False
+    kunit: bool = False
+    kmemleak: bool = True
+    allow: list[str] = field(default_factory=list)
+    qmp: Path | None = None
+    log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The verdict: STATUS is the exit status of the run, REASON a sentence if the guest itself failed."""
+
+    status: int
+    reason: str | None
+    console: Path
+    stderr: Path
+
+
+def new_log_directory() -> Path:
+    """A fresh directory below build/log/guest; the oldest ones go."""
+    base = paths.LOGS / "guest"
+    base.mkdir(parents=True, exist_ok=True)
+    old = sorted((entry for entry in base.iterdir() if entry.is_dir()), key=lambda entry: entry.stat().st_mtime)
+    for entry in old[: max(0, len(old) - KEEP_LOGS)]:
+        shutil.rmtree(entry, ignore_errors=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=base))
+
+
+def kernel_options(kdir: Path) -> set[str]:
+    """Options that are set to y in the configuration of KDIR."""
+    config = kdir / ".config"
+    text = config.read_text() if config.is_file() else ""
+    return set(re.findall(r"^(CONFIG_\w+)=y$", text, re.MULTILINE))
+
+
+class Guest:
+    """A guest that runs CONFIG.command: start(), talk, finish().  Use it in a `with` block."""
+
+    def __init__(self, config: Config, sink: Callable[[bytes], None] | None = None) -> None:
+        self.config = config
+        self.output = bytearray()
+        self._sink = sink
+        self._stack = contextlib.ExitStack()
+        self._seen = 0
+        self._qmp: Qmp | None = None
+        self._machine: Machine | None = None
+        self._deadline = float("inf")
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def machine(self) -> Machine:
+        """The running QEMU."""
+        if self._machine is None:
+            raise RuntimeError("the guest has not been started")
+        return self._machine
+
+    def _receive(self, data: bytes) -> None:
+        self.output += data
+        if self._sink is not None:
+            self._sink(data)
+
+    def _start(self) -> None:
+        config = self.config
+        self.kdir = config.kdir.resolve() if config.kdir else kernel.cached(config.kernel)
+        ours = config.modules or paths.module_dir(config.kernel)
+        self.selection = modules.find(self.kdir, ours)
+        modules.choose(self.selection, config.stack, config.swaps)
+        image = modules.kernel_image(self.kdir)
+        work = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="guest-")))
+        self.work = work
+        log = config.log or new_log_directory()
+        log.mkdir(parents=True, exist_ok=True)
+        self.console, self.stderr = log / "console.log", log / "qemu.stderr"
+        self.console.write_bytes(b"")
+
+        built = devices.Builder(work)
+        for spec in (*(devices.DEFAULT if config.default_devices else ()), *config.devices):
+            built.add(spec)
+        if config.root == "full":
+            built.args += root.disk(root.cached())
+        if config.share is not None:
+            built.args += self._share(config.share, work)
+
+        nonce = secrets.token_hex(16)
+        staged = work / "modules"
+        base = modules.stage(self.selection, self.kdir, staged)
+        if config.root == "initramfs":
+            modules.prune(base, self.selection, config.more_modules)
+        initrd = work / "initrd"
+        files = {"guest/demo": initramfs.HERE / "demo", **config.files}
+        env = self._environment(nonce)
+        initramfs.pack(initrd, command=config.command, env=env, modules=staged, extra=files)
+        shutil.rmtree(staged)
+
+        qmp = config.qmp or work / "qmp"
+        args = [
+            config.qemu,
+            *accel.choose(config.accel, config.qemu, image),
+            *("-M", "q35", "-smp", config.smp, "-m", config.memory),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-kernel", str(image), "-initrd", str(initrd), "-append", " ".join(self._kernel_arguments())),
+            *("-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console"),
+            *("-qmp", f"unix:{qmp},server=on,wait=off"),
+            *built.args,
+            *config.qemu_args,
+        ]
+        if config.timeout:
+            self._deadline = time.monotonic() + config.timeout
+        self._machine = Machine(args, self.stderr, Trailer(nonce), self._receive)
+        self._stack.callback(self._machine.kill)
+        if config.qmp is not None:
+            self._stack.callback(config.qmp.unlink, missing_ok=True)
+
+    def _share(self, directory: Path, work: Path) -> list[str]:
+        """A disk with a copy of DIRECTORY; what the guest changes there is copied back by finish()."""
+        if not directory.is_dir():
+            raise UserError(f"--share {directory}: there is no such directory.")
+        size = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
+        image = work / "share.img"
+        blocks = (size + size // 4 + SHARE_SLACK) // 4096
+        command = ["mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", str(directory), str(image), str(blocks)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise UserError(f"--share {directory}: mke2fs failed: {done.stderr.strip()}")
+        return [
+            *("-drive", f"if=none,id=guest-share,format=raw,file={image}"),
+            *("-device", "nvme,drive=guest-share,serial=guest-share"),
+        ]
+
+    def _unshare(self, directory: Path) -> None:
+        image = self.work / "share.img"
+        fetched = self.work / "share"
+        fetched.mkdir()
+        command = ["debugfs", "-R", f"rdump / {fetched}", str(image)]
+        subprocess.run(command, capture_output=True, check=True)
+        shutil.rmtree(fetched / "lost+found", ignore_errors=True)
+        shutil.copytree(fetched, directory, dirs_exist_ok=True, symlinks=True)
+
+    def _environment(self, nonce: str) -> dict[str, str]:
+        config = self.config
+        size = shutil.get_terminal_size()
+        options = kernel_options(self.kdir)
+
+        def flag(value: object) -> str:
+            return "1" if value else ""
+
+        return {
+            "GUEST_TRAILER": nonce,
+            "GUEST_ROOT": config.root,
+            "GUEST_LOAD": flag(config.load),
+            "GUEST_SHARE": flag(config.share),
+            "GUEST_STDIN": flag(config.stdin),
+            "GUEST_INTERACTIVE": flag(config.terminal),
+            "GUEST_ROWS": str(size.lines),
+            "GUEST_COLS": str(size.columns),
+            "GUEST_KMEMLEAK": flag(config.kmemleak and "CONFIG_DEBUG_KMEMLEAK" in options),
+            "GUEST_EXTRA": " ".join(config.files),
+        }
+
+    def _kernel_arguments(self) -> list[str]:
+        arguments = ["console=ttyS0", "loglevel=5", "panic=-1"]
+        if self.config.kunit:
+            arguments += ["kunit.enable=1", "kunit.autorun=1", "kunit.filter_glob=virtio*"]
+        return arguments + self.config.append
+
+    def qmp(self) -> Qmp:
+        """QEMU's monitor, for tests that unplug, suspend or look inside."""
+        if self._qmp is None:
+            path = self.config.qmp or self.work / "qmp"
+            deadline = time.monotonic() + 10
+            while not path.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            self._qmp = Qmp(path)
+            self._stack.callback(self._qmp.close)
+        return self._qmp
+
+    def send(self, line: str) -> None:
+        """One line for the command's standard input (needs Config.stdin)."""
+        self.machine.send(line.encode() + b"\n")
+
+    def lines(self) -> Iterator[str]:
+        """Complete lines of the command's output, as they come, from where the last reader stopped."""
+        while True:
+            end = self.output.find(b"\n", self._seen)
+            if end >= 0:
+                line = self.output[self._seen : end].decode(errors="replace")
+                self._seen = end + 1
+                yield line
+            elif self.machine.status is not None or not self._pump():
+                return
+
+    def expect(self, pattern: str) -> re.Match[str]:
+        """Read output up to a line that matches PATTERN; AssertionError if the command ends or time runs out."""
+        for line in self.lines():
+            found = re.search(pattern, line)
+            if found:
+                return found
+        raise AssertionError(f"the guest's output ended before a line that matches {pattern!r}")
+
+    def _pump(self) -> bool:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            return False
+        return self.machine.pump(min(remaining, 1.0))
+
+    def finish(self) -> Result:
+        """Wait for the command and the guest to end, and judge both."""
+        machine = self.machine
+        while machine.status is None and self._pump():
+            pass
+        status = machine.status
+        late = status is None and time.monotonic() >= self._deadline
+        off = False if late else machine.wait(POWEROFF_SECONDS)
+        machine.kill()
+        reason = judge(self.selection, self.console, self.stderr, self.config.allow)
+        if reason is None and status is not None and not off:
+            reason = f"the command ended with status {status}, but the guest did not power off."
+        if reason is not None:
+            return self._result(EXIT_SICK, reason)
+        if late:
+            return self._result(EXIT_TIMEOUT, f"no end within {self.config.timeout:g} seconds.")
+        if status is None:
+            return self._result(EXIT_SICK, "QEMU ended before the command did." + self._last_words())
+        if self.config.share is not None:
+            self._unshare(self.config.share)
+        return self._result(status, None)
+
+    def _result(self, status: int, reason: str | None) -> Result:
+        return Result(status, reason, self.console, self.stderr)
+
+    def _last_words(self) -> str:
+        lines = [*console.read(self.stderr).split("\n"), *console.read(self.console).split("\n")]
+        words = [line.strip() for line in lines if line.strip()]
+        return f" Its last words: {words[-1]}" if words else ""
+
+
+def judge(selection: modules.Selection, log: Path, stderr: Path, allow: list[str]) -> str | None:
+    """A sentence if the console LOG or QEMU's STDERR shows what it must not; ALLOW excuses lines."""
+    text = console.read(log)
+    names = {modules.module_name(path) for path in selection.rust.values()} | set(selection.choice)
+    found = console.scan(text, allow) or console.leaks(text, names)
+    if found:
+        return f"the console shows {found.what} in line {found.number}: {found.line}"
+    found = console.device_error(console.read(stderr), allow)
+    if found:
+        return f"QEMU's stderr shows {found.what}: {found.line}"
+    return None
+
+
+def say(text: str) -> None:
+    """A line of the runner itself, on stderr, so that stdout is the command's alone."""
+    print(f"guest: {text}", file=sys.stderr, flush=True)
+
+
+def write_stdout(data: bytes) -> None:
+    """The command's output, unchanged and unbuffered."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The entropy driver, seen from the host: exact bytes, unplugging, a silent device, a reset.
+
+# guest release-split: --kernel release
+# guest release-packed: --kernel release --append packed=on
+# guest debug-split: --kernel debug
+"""
+
+import contextlib
+import hashlib
+import mmap
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from guest import ksft
+from guest.run import Config, Guest
+
+# The core feeds what it reads to the kernel's own pool unless a generator has no quality.
+NO_FILL = "rng_core.default_quality=0"
+# One read of the core is 64 bytes; it hands out parts of one from the end.
+SIZE = 1 << 19
+PORT = "-device pcie-root-port,id=port0,bus=pcie.0,chassis=1,slot=1"
+
+
+def layout(config: Config) -> str:
+    """Properties of the device: the layout that the header asks for in the kernel's command line."""
+    return ",packed=on" if "packed=on" in config.append else ""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for the files of one case."""
+    with tempfile.TemporaryDirectory(prefix="rng-") as name:
+        yield Path(name)
+
+
+def alone(config: Config, device: str) -> None:
+    """DEVICE is the only virtio device of the guest."""
+    config.default_devices = False
+    config.devices = [device]
+    config.append = [*config.append, NO_FILL]
+
+
+def exact_bytes(config: Config) -> None:
+    """What is read is the host's file, in order: nothing is lost, nothing repeated."""
+    with scratch() as directory:
+        source = directory / "entropy"
+        content = os.urandom(SIZE + (1 << 16))
+        source.write_bytes(content)
+        alone(config, f"rng,file={source}{layout(config)}")
+        # Odd sizes in between would hand out parts from their end: whole multiples only.
+        config.command = (
+            f"dd if=/dev/hwrng bs=64 count={SIZE // 128} iflag=fullblock 2>/dev/null >/tmp/a && "
+            f"dd if=/dev/hwrng bs=4096 count={SIZE // 8192} iflag=fullblock 2>/dev/null >>/tmp/a && "
+            "sha256sum </tmp/a"
+        )
+        with Guest(config) as guest:
+            digest = guest.expect(r"^([0-9a-f]{64})").group(1)
+            ksft.passed(guest)
+        assert digest == hashlib.sha256(content[:SIZE]).hexdigest(), "the guest read other bytes"
+
+
+def short_completions(config: Config) -> None:
+    """A host that gives few bytes at a time loses none of them."""
+    with scratch() as directory:
+        fifo = directory / "entropy"
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        alone(config, f"rng,file={fifo}{layout(config)}")
+        config.stdin = True
+        config.command = "read start; dd if=/dev/hwrng bs=64 count=16 iflag=fullblock 2>/dev/null | sha256sum"
+        content = os.urandom(64 * 16)
+        try:
+            with Guest(config) as guest:
+                guest.send("start")
+                at = 0
+                # 7 and 64 have no common divisor: parts of a buffer end everywhere in a read.
+                while at < len(content):
+                    at += os.write(writer, content[at : at + 7])
+                    time.sleep(0.02)
+                digest = guest.expect(r"^([0-9a-f]{64})").group(1)
+                ksft.passed(guest)
+        finally:
+            os.close(writer)
+        assert digest == hashlib.sha256(content).hexdigest(), "the guest read other bytes"
+
+
+def unplug_during_read(config: Config) -> None:
+    """A reader that waits for a silent device gets an error when the device is unplugged."""
+    with scratch() as directory:
+        fifo = directory / "silence"
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        config.default_devices = False
+        config.append = [*config.append, NO_FILL]
+        config.qemu_args = [
+            *PORT.split(),
+            *f"-object rng-random,id=entropy,filename={fifo}".split(),
+            *f"-device virtio-rng-pci,id=rng0,bus=port0,rng=entropy{layout(config)}".split(),
+        ]
+        config.command = (
+            "until grep -q virtio_rng.0 /sys/class/misc/hw_random/rng_current; do usleep 100000; done; "
+            "{ head -c 64 /dev/hwrng >/dev/null; echo ended $?; } 2>&1 & sleep 2; echo waiting; wait; "
+            "until [ -z \"$(ls /sys/bus/virtio/devices)\" ]; do usleep 100000; done; echo gone"
+        )
+        try:
+            with Guest(config) as guest:
+                guest.expect(r"^waiting")
+                begin = time.monotonic()
+                monitor = guest.qmp()
+                monitor.command("device_del", id="rng0")
+                guest.expect(r"^ended [1-9]")
+                guest.expect(r"^gone")
+                monitor.event("DEVICE_DELETED", 60)
+                took = time.monotonic() - begin
+                ksft.passed(guest)
+        finally:
+            os.close(writer)
+        assert took < 60, f"unplugging took {took:.0f} s"
+
+
+def silent_device_times_out(config: Config) -> None:
+    """A reader of a device that never answers gets an error in bounded time, and may be killed before."""
+    with scratch() as directory:
+        fifo = directory / "silence"
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        alone(config, f"rng,file={fifo}{layout(config)}")
+        config.command = (
+            "head -c 64 /dev/hwrng >/dev/null & reader=$!; sleep 1; kill $reader; wait $reader; "
+            "echo killed $?; dd if=/dev/hwrng bs=64 count=1 iflag=nonblock 2>&1 | grep -c 'temporarily'; "
+            "start=$(cut -d. -f1 /proc/uptime); head -c 64 /dev/hwrng; "
+            "echo ended $? after $(( $(cut -d. -f1 /proc/uptime) - start ))"
+        )
+        try:
+            with Guest(config) as guest:
+                guest.expect(r"^killed 143")
+                guest.expect(r"^1$")
+                after = int(guest.expect(r"^ended [1-9]\d* after (\d+)").group(1))
+                ksft.passed(guest)
+        finally:
+            os.close(writer)
+        assert 25 <= after <= 60, f"the read ended after {after} s"
+
+
+def recovers_from_needs_reset(config: Config) -> None:
+    """DEVICE_NEEDS_RESET: the driver resets the device, and reading goes on."""
+    with scratch() as directory:
+        ram = directory / "ram"
+        alone(config, f"rng{layout(config)}")
+        config.memory = "512"
+        config.qemu_args = [
+            *f"-object memory-backend-file,id=ram,size=512M,mem-path={ram},share=on".split(),
+            *"-machine memory-backend=ram".split(),
+        ]
+        config.stdin = True
+        # QEMU says what the test makes it say.
+        config.allow = [*config.allow, r"Guest moved|virtio-rng|Desc next is|Invalid|ncorrect"]
+        config.command = (
+            "head -c 4096 /dev/hwrng >/dev/null && echo reading; read corrupted; "
+            "dd if=/dev/hwrng of=/dev/null bs=4096 count=8 2>/dev/null; "
+            "for i in $(seq 100); do dmesg | grep -q recovered && break; usleep 100000; done; "
+            "dmesg | grep -E 'needs reset|recovered' | cut -d] -f2; "
+            "head -c 65536 /dev/hwrng | wc -c; cat /sys/bus/virtio/devices/virtio0/status"
+        )
+        with Guest(config) as guest:
+            guest.expect(r"^reading")
+            corrupt_queue(guest, ram)
+            guest.send("corrupted")
+            guest.expect(r"device needs reset")
+            guest.expect(r"recovered")
+            guest.expect(r"^65536$")
+            guest.expect(r"^0x0000000f$")
+            ksft.passed(guest)
+
+
+def corrupt_queue(guest: Guest, ram: Path) -> None:
+    """Make QEMU find nonsense in the driver's half of the queue."""
+    monitor = guest.qmp()
+    path = monitor.command("x-query-virtio")[0]["path"]
+    queue = monitor.command("x-query-virtio-queue-status", path=path, queue=0)
+    with ram.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+        if "packed=on" in guest.config.append:
+            # Every descriptor claims to be an indirect table of odd length.
+            for index in range(queue["vring-num"]):
+                at = queue["vring-desc"] + 16 * index
+                memory[at + 8 : at + 12] = (7).to_bytes(4, "little")
+                flags = int.from_bytes(memory[at + 14 : at + 16], "little") | 4
+                memory[at + 14 : at + 16] = flags.to_bytes(2, "little")
+        else:
+            at = queue["vring-avail"] + 2
+            index = int.from_bytes(memory[at : at + 2], "little")
+            memory[at : at + 2] = ((index + 0x4000) & 0xFFFF).to_bytes(2, "little")
+
+
+def several_devices(config: Config) -> None:
+    """Three devices are three generators, and each can be chosen."""
+    config.default_devices = False
+    config.devices = [f"rng{layout(config)}"] * 3
+    config.command = (
+        "cd /sys/class/misc/hw_random; cat rng_available; for n in 0 1 2; do "
+        "echo virtio_rng.$n >rng_current && cat rng_current && head -c 4096 /dev/hwrng | wc -c; done"
+    )
+    with Guest(config) as guest:
+        names = guest.expect(r"virtio_rng").string.split()
+        for number in range(3):
+            guest.expect(rf"^virtio_rng\.{number}$")
+            guest.expect(r"^4096$")
+        ksft.passed(guest)
+    assert sorted(name for name in names if re.match(r"virtio_rng\.", name)) == [
+        "virtio_rng.0",
+        "virtio_rng.1",
+        "virtio_rng.2",
+    ], f"available: {names}"
+
+
+if __name__ == "__main__":
+    ksft.run(
+        exact_bytes,
+        short_completions,
+        unplug_during_read,
+        silent_device_times_out,
+        recovers_from_needs_reset,
+        several_devices,
+    )
