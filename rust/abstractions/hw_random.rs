@@ -196,7 +196,7 @@ unsafe fn generator<'a, T: Generator>(hwrng: *mut bindings::hwrng) -> &'a T {
     unsafe { &*core::ptr::with_exposed_provenance::<T>((*hwrng).priv_ as usize) }
 }
 
-unsafe extern "C" fn read<T: Generator>(
+extern "C" fn read<T: Generator>(
     hwrng: *mut bindings::hwrng,
     data: *mut c_void,
     max: usize,
@@ -217,7 +217,7 @@ unsafe extern "C" fn read<T: Generator>(
     }
 }
 
-unsafe extern "C" fn cleanup<T: Generator>(hwrng: *mut bindings::hwrng) {
+extern "C" fn cleanup<T: Generator>(hwrng: *mut bindings::hwrng) {
     // SAFETY: The core passes a registered generator.
     unsafe { generator::<T>(hwrng) }.cleanup();
 }

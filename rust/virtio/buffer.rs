@@ -125,13 +125,19 @@ impl<const N: usize> Completed<DeviceWritable<N>> {
     /// The bytes that the device wrote.
     pub fn bytes(&self) -> &[u8] {
         // The invariant says that it is in range.
-        self.buffer.bytes().get(..self.written as usize).unwrap_or(&[])
+        self.buffer
+            .bytes()
+            .get(..self.written as usize)
+            .unwrap_or(&[])
     }
 
     /// The same, to be wiped.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let written = self.written as usize;
-        self.buffer.bytes_mut().get_mut(..written).unwrap_or(&mut [])
+        self.buffer
+            .bytes_mut()
+            .get_mut(..written)
+            .unwrap_or(&mut [])
     }
 }
 
@@ -143,7 +149,9 @@ mod tests {
     fn completed_shows_only_what_was_written() -> Result {
         let mut buffer = DeviceWritable::<8>::new()?;
         assert_eq!(*buffer.bytes_mut(), [0; 8]);
-        buffer.bytes_mut().copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        buffer
+            .bytes_mut()
+            .copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
         let mut completed = Completed::new(buffer, 3);
         assert_eq!(completed.written(), 3);
         assert_eq!(*completed.bytes(), [1, 2, 3]);

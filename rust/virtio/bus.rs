@@ -128,7 +128,7 @@ pub(crate) unsafe fn bound_driver<'a>(
     }
 }
 
-unsafe extern "C" fn bus_match(
+extern "C" fn bus_match(
     dev: *mut bindings::device,
     driver: *const bindings::device_driver,
 ) -> c_int {
@@ -151,7 +151,7 @@ unsafe extern "C" fn bus_match(
     0
 }
 
-unsafe extern "C" fn uevent(
+extern "C" fn uevent(
     dev: *const bindings::device,
     env: *mut bindings::kobj_uevent_env,
 ) -> c_int {
@@ -162,7 +162,7 @@ unsafe extern "C" fn uevent(
     }
 }
 
-unsafe extern "C" fn probe(dev: *mut bindings::device) -> c_int {
+extern "C" fn probe(dev: *mut bindings::device) -> c_int {
     // SAFETY: The driver core passes a device of this bus, being bound, with its lock held.
     let device = unsafe { Device::from_raw(to_virtio(dev)) };
     from_result(|| {
@@ -172,7 +172,7 @@ unsafe extern "C" fn probe(dev: *mut bindings::device) -> c_int {
     })
 }
 
-unsafe extern "C" fn remove(dev: *mut bindings::device) {
+extern "C" fn remove(dev: *mut bindings::device) {
     // SAFETY: The driver core passes a bound device of this bus, with its lock held.
     unsafe {
         let device = Device::from_raw(to_virtio(dev));
@@ -183,7 +183,7 @@ unsafe extern "C" fn remove(dev: *mut bindings::device) {
     }
 }
 
-unsafe extern "C" fn shutdown(dev: *mut bindings::device) {
+extern "C" fn shutdown(dev: *mut bindings::device) {
     // SAFETY: The driver core passes a device of this bus, with its lock held.
     let device = unsafe { Device::from_raw(to_virtio(dev)) };
     if let Some(driver) = device.driver() {
@@ -193,7 +193,7 @@ unsafe extern "C" fn shutdown(dev: *mut bindings::device) {
     }
 }
 
-unsafe extern "C" fn irq_get_affinity(
+extern "C" fn irq_get_affinity(
     dev: *mut bindings::device,
     vector: c_uint,
 ) -> *const bindings::cpumask {
@@ -207,7 +207,7 @@ unsafe extern "C" fn irq_get_affinity(
     }
 }
 
-unsafe extern "C" fn num_vf(dev: *mut bindings::device) -> c_int {
+extern "C" fn num_vf(dev: *mut bindings::device) -> c_int {
     // SAFETY: A virtio device has a parent, see `register_device`.
     unsafe { bindings::virtio_dev_num_vf((*dev).parent) }
 }

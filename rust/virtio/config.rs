@@ -52,7 +52,8 @@ impl<'a, L> ConfigSpace<'a, L> {
         _witness: impl Unlocks<G>,
     ) -> Result<Untrusted<T>> {
         let mut bytes = T::ZERO;
-        self.dev.read_config(field.offset() as u32, bytes.as_mut())?;
+        self.dev
+            .read_config(field.offset() as u32, bytes.as_mut())?;
         Ok(Untrusted::new(if self.is_little_endian() {
             T::decode_le(bytes)
         } else {

@@ -141,7 +141,6 @@ impl Device {
 
     /// Changes the agreed features, before FEATURES_OK.
     pub(crate) fn set_features(&self, features: Features) {
-        
         // SAFETY: Only called during negotiation, under the device lock.
         unsafe { (*self.as_raw()).__bindgen_anon_1.features_array = features.to_u64s() };
     }
@@ -274,11 +273,12 @@ impl Device {
     pub(crate) fn deliver_config_change(&self) {
         let vdev = self.as_raw();
         // SAFETY: The fields are protected by the config lock.
-        let held_back =
-            unsafe { !(*vdev).config_core_enabled || (*vdev).config_driver_disabled };
+        let held_back = unsafe { !(*vdev).config_core_enabled || (*vdev).config_driver_disabled };
         // A driver that could be unbound has its changes held back first.
-        let delivered =
-            !held_back && self.driver().is_some_and(|driver| driver.config_changed(self));
+        let delivered = !held_back
+            && self
+                .driver()
+                .is_some_and(|driver| driver.config_changed(self));
         if held_back || delivered {
             // SAFETY: As above.
             unsafe { (*vdev).config_change_pending = held_back };

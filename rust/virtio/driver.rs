@@ -184,7 +184,7 @@ impl<T: Driver> Adapter<T> {
     const FEATURES: &'static ([u32; FEATURE_BITS as usize], u32) = &feature_table(T::FEATURES);
 
     /// Clears the features whose requirements are not met (specification 2.2, 5.*.3.1).
-    unsafe extern "C" fn validate(vdev: *mut bindings::virtio_device) -> c_int {
+    extern "C" fn validate(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device.
         let dev = unsafe { Device::from_raw(vdev) };
         let agreed = dev.features();
@@ -199,30 +199,30 @@ impl<T: Driver> Adapter<T> {
         0
     }
 
-    unsafe extern "C" fn probe(vdev: *mut bindings::virtio_device) -> c_int {
+    extern "C" fn probe(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device, being bound.
         let dev = unsafe { Device::from_raw(vdev) };
         from_result(|| Self::bind(dev).map(|()| 0))
     }
 
-    unsafe extern "C" fn remove(vdev: *mut bindings::virtio_device) {
+    extern "C" fn remove(vdev: *mut bindings::virtio_device) {
         // SAFETY: The core passes a valid device, bound to this driver.
         Self::unbind(unsafe { Device::from_raw(vdev) });
     }
 
-    unsafe extern "C" fn pause(vdev: *mut bindings::virtio_device) -> c_int {
+    extern "C" fn pause(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device, bound to this driver.
         Self::unbind(unsafe { Device::from_raw(vdev) });
         0
     }
 
-    unsafe extern "C" fn resume(vdev: *mut bindings::virtio_device) -> c_int {
+    extern "C" fn resume(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device, bound to this driver.
         let dev = unsafe { Device::from_raw(vdev) };
         from_result(|| Self::bind(dev).map(|()| 0))
     }
 
-    unsafe extern "C" fn config_changed(vdev: *mut bindings::virtio_device) {
+    extern "C" fn config_changed(vdev: *mut bindings::virtio_device) {
         // SAFETY: The core passes a valid device, bound to this driver.
         unsafe {
             if let Some(data) = Self::data(vdev) {
@@ -231,7 +231,7 @@ impl<T: Driver> Adapter<T> {
         }
     }
 
-    unsafe extern "C" fn used_buffers(vq: *mut bindings::virtqueue) {
+    extern "C" fn used_buffers(vq: *mut bindings::virtqueue) {
         // SAFETY: The ring passes a queue of a device that this driver is bound to.
         unsafe {
             if let Some(data) = Self::data((*vq).vdev) {
@@ -265,10 +265,7 @@ impl<T: Driver> Adapter<T> {
         match make() {
             // SAFETY: Nobody reads it before DRIVER_OK is written, which orders it.
             Ok(bound) => unsafe {
-                ptr::write_volatile(
-                    &raw mut (*dev.as_raw()).priv_,
-                    KBox::into_raw(bound).cast(),
-                );
+                ptr::write_volatile(&raw mut (*dev.as_raw()).priv_, KBox::into_raw(bound).cast());
             },
             Err(error) => {
                 Self::unbind(dev);

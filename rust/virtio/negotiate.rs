@@ -64,7 +64,10 @@ pub(crate) fn features_ok(dev: &Device) -> Result {
     if dev.has_restricted_memory() {
         for (bit, name) in [
             (transport::Version1::BIT, transport::Version1::NAME),
-            (transport::AccessPlatform::BIT, transport::AccessPlatform::NAME),
+            (
+                transport::AccessPlatform::BIT,
+                transport::AccessPlatform::NAME,
+            ),
         ] {
             if !features.has_bit(bit) {
                 dev_warn!(dev.as_device(), "device must provide {}\n", name);

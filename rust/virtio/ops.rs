@@ -138,7 +138,10 @@ unsafe fn table(table: *const u32, count: u32) -> Features {
         if bit < FEATURE_BITS {
             features = features.with_bit(bit);
         } else {
-            kernel::pr_warn_once!("driver asks for feature bit {}, which does not exist\n", bit);
+            kernel::pr_warn_once!(
+                "driver asks for feature bit {}, which does not exist\n",
+                bit
+            );
         }
     }
     features

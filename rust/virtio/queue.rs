@@ -151,15 +151,19 @@ impl<B: Buffer> Virtqueue<B> {
         let token = Token::mapped(buffer.into_raw());
         // SAFETY: `&mut self` is exclusive; the buffer is unreachable until it comes back.
         unsafe {
-            self.vring().add(&[], &[segment], token).map_err(|(kind, token)| {
-                self.vring()
-                    .mapper()
-                    .unmap(addr, len.get() as usize, virtio_ring::Direction::Writable);
-                AddError {
-                    kind,
-                    buffer: B::from_raw(token.data),
-                }
-            })
+            self.vring()
+                .add(&[], &[segment], token)
+                .map_err(|(kind, token)| {
+                    self.vring().mapper().unmap(
+                        addr,
+                        len.get() as usize,
+                        virtio_ring::Direction::Writable,
+                    );
+                    AddError {
+                        kind,
+                        buffer: B::from_raw(token.data),
+                    }
+                })
         }
     }
 

@@ -106,7 +106,7 @@ pub(crate) fn schedule(dev: &Device) {
     }
 }
 
-unsafe extern "C" fn work(work: *mut bindings::work_struct) {
+extern "C" fn work(work: *mut bindings::work_struct) {
     // SAFETY: `work` is the first field of a `State`, which outlives it.
     let state = unsafe { &*work.cast::<State>() };
     let vdev = state.vdev.as_ptr();

@@ -19,8 +19,11 @@ use kernel::{
 use virtio_bindings as bindings;
 use virtio_spec::features::FEATURE_BITS;
 
-type Show =
-    unsafe extern "C" fn(*mut bindings::device, *mut bindings::device_attribute, *mut c_char) -> isize;
+type Show = unsafe extern "C" fn(
+    *mut bindings::device,
+    *mut bindings::device_attribute,
+    *mut c_char,
+) -> isize;
 
 #[repr(transparent)]
 struct Attribute(bindings::device_attribute);
@@ -33,7 +36,8 @@ const fn attribute(name: &'static CStr, show: Show) -> Attribute {
     let mut attribute: bindings::device_attribute = unsafe { MaybeUninit::zeroed().assume_init() };
     attribute.attr.name = name.as_ptr().cast();
     attribute.attr.mode = 0o444;
-    attribute.__bindgen_anon_1 = kernel::bindings::device_attribute__bindgen_ty_1 { show: Some(show) };
+    attribute.__bindgen_anon_1 =
+        kernel::bindings::device_attribute__bindgen_ty_1 { show: Some(show) };
     Attribute(attribute)
 }
 
@@ -131,7 +135,7 @@ unsafe fn virtio<'a>(dev: *mut bindings::device) -> &'a Device {
 
 macro_rules! show {
     ($name:ident, |$dev:ident| $($format:tt)*) => {
-        unsafe extern "C" fn $name(
+        extern "C" fn $name(
             dev: *mut bindings::device,
             _attribute: *mut bindings::device_attribute,
             page: *mut c_char,

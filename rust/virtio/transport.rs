@@ -228,7 +228,7 @@ impl<T: Transport> Drop for Registration<T> {
     }
 }
 
-unsafe extern "C" fn release<T: Transport>(dev: *mut bindings::device) {
+extern "C" fn release<T: Transport>(dev: *mut bindings::device) {
     let vdev = dev
         .cast::<u8>()
         .wrapping_sub(offset_of!(bindings::virtio_device, dev))
@@ -275,7 +275,7 @@ impl<T: Transport> Ops<T> {
         enable_vq_after_reset: None,
     };
 
-    unsafe extern "C" fn get(
+    extern "C" fn get(
         vdev: *mut bindings::virtio_device,
         offset: c_uint,
         buf: *mut c_void,
@@ -292,7 +292,7 @@ impl<T: Transport> Ops<T> {
         transport.read_config(offset, bytes);
     }
 
-    unsafe extern "C" fn set(
+    extern "C" fn set(
         vdev: *mut bindings::virtio_device,
         offset: c_uint,
         buf: *const c_void,
@@ -308,17 +308,17 @@ impl<T: Transport> Ops<T> {
         transport.write_config(offset, bytes);
     }
 
-    unsafe extern "C" fn generation(vdev: *mut bindings::virtio_device) -> u32 {
+    extern "C" fn generation(vdev: *mut bindings::virtio_device) -> u32 {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.generation()
     }
 
-    unsafe extern "C" fn get_status(vdev: *mut bindings::virtio_device) -> u8 {
+    extern "C" fn get_status(vdev: *mut bindings::virtio_device) -> u8 {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.status().bits()
     }
 
-    unsafe extern "C" fn set_status(vdev: *mut bindings::virtio_device, status: u8) {
+    extern "C" fn set_status(vdev: *mut bindings::virtio_device, status: u8) {
         // SAFETY: The table belongs to embeddings of `T`.
         let (transport, dev) = unsafe { embedding::<T>(vdev) };
         if status == 0 {
@@ -328,7 +328,7 @@ impl<T: Transport> Ops<T> {
         transport.set_status(Status::from_bits(status));
     }
 
-    unsafe extern "C" fn reset(vdev: *mut bindings::virtio_device) {
+    extern "C" fn reset(vdev: *mut bindings::virtio_device) {
         // SAFETY: The table belongs to embeddings of `T`.
         let (transport, dev) = unsafe { embedding::<T>(vdev) };
         if let Err(failed) = transport.reset(dev) {
@@ -340,7 +340,7 @@ impl<T: Transport> Ops<T> {
         }
     }
 
-    unsafe extern "C" fn find_vqs(
+    extern "C" fn find_vqs(
         vdev: *mut bindings::virtio_device,
         count: c_uint,
         vqs: *mut *mut bindings::virtqueue,
@@ -362,23 +362,23 @@ impl<T: Transport> Ops<T> {
         })
     }
 
-    unsafe extern "C" fn del_vqs(vdev: *mut bindings::virtio_device) {
+    extern "C" fn del_vqs(vdev: *mut bindings::virtio_device) {
         // SAFETY: The table belongs to embeddings of `T`.
         let (transport, dev) = unsafe { embedding::<T>(vdev) };
         transport.delete_queues(dev);
     }
 
-    unsafe extern "C" fn synchronize_cbs(vdev: *mut bindings::virtio_device) {
+    extern "C" fn synchronize_cbs(vdev: *mut bindings::virtio_device) {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.synchronize_callbacks();
     }
 
-    unsafe extern "C" fn get_features(vdev: *mut bindings::virtio_device) -> u64 {
+    extern "C" fn get_features(vdev: *mut bindings::virtio_device) -> u64 {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.features().to_u64s()[0]
     }
 
-    unsafe extern "C" fn get_extended_features(
+    extern "C" fn get_extended_features(
         vdev: *mut bindings::virtio_device,
         features: *mut u64,
     ) {
@@ -389,7 +389,7 @@ impl<T: Transport> Ops<T> {
         }
     }
 
-    unsafe extern "C" fn finalize_features(vdev: *mut bindings::virtio_device) -> c_int {
+    extern "C" fn finalize_features(vdev: *mut bindings::virtio_device) -> c_int {
         from_result(|| {
             // SAFETY: The table belongs to embeddings of `T`.
             let (transport, dev) = unsafe { embedding::<T>(vdev) };
@@ -398,12 +398,12 @@ impl<T: Transport> Ops<T> {
         })
     }
 
-    unsafe extern "C" fn bus_name(vdev: *mut bindings::virtio_device) -> *const c_char {
+    extern "C" fn bus_name(vdev: *mut bindings::virtio_device) -> *const c_char {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.bus_name()
     }
 
-    unsafe extern "C" fn set_vq_affinity(
+    extern "C" fn set_vq_affinity(
         vq: *mut bindings::virtqueue,
         mask: *const bindings::cpumask,
     ) -> c_int {
@@ -415,15 +415,17 @@ impl<T: Transport> Ops<T> {
         })
     }
 
-    unsafe extern "C" fn get_vq_affinity(
+    extern "C" fn get_vq_affinity(
         vdev: *mut bindings::virtio_device,
         index: c_int,
     ) -> *const bindings::cpumask {
         // SAFETY: The table belongs to embeddings of `T`.
-        unsafe { embedding::<T>(vdev) }.0.queue_affinity(index as u32)
+        unsafe { embedding::<T>(vdev) }
+            .0
+            .queue_affinity(index as u32)
     }
 
-    unsafe extern "C" fn get_shm_region(
+    extern "C" fn get_shm_region(
         vdev: *mut bindings::virtio_device,
         region: *mut bindings::virtio_shm_region,
         id: u8,

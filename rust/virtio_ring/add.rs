@@ -120,7 +120,11 @@ impl Table {
         for at in 0..filled {
             let (segment, dir) = self.get(at);
             // SAFETY: By the contract.
-            unsafe { vring.mapper().unmap(segment.addr, segment.len as usize, dir) };
+            unsafe {
+                vring
+                    .mapper()
+                    .unmap(segment.addr, segment.len as usize, dir)
+            };
         }
     }
 
@@ -175,7 +179,11 @@ impl Lists<'_> {
                 f(segment, dir).inspect_err(|_| {
                     if !self.premapped {
                         // SAFETY: Mapped just now.
-                        unsafe { vring.mapper().unmap(segment.addr, segment.len as usize, dir) };
+                        unsafe {
+                            vring
+                                .mapper()
+                                .unmap(segment.addr, segment.len as usize, dir)
+                        };
                     }
                 })?;
                 left -= 1;
@@ -366,7 +374,8 @@ impl Vring {
         if let Err(error) = result {
             return undo(table, error);
         }
-        let (Ok(readable), Ok(writable)) = (u32::try_from(readable), u32::try_from(writable)) else {
+        let (Ok(readable), Ok(writable)) = (u32::try_from(readable), u32::try_from(writable))
+        else {
             return undo(table, EINVAL);
         };
         let bytes = table.bytes();

@@ -226,7 +226,12 @@ impl Mapper {
     /// # Errors
     ///
     /// As [`Mapper::map_page`], and `EINVAL` for `vmalloc` memory.
-    pub unsafe fn map_single(&self, memory: NonNull<u8>, len: usize, dir: Direction) -> Result<u64> {
+    pub unsafe fn map_single(
+        &self,
+        memory: NonNull<u8>,
+        len: usize,
+        dir: Direction,
+    ) -> Result<u64> {
         let memory = memory.as_ptr().cast();
         // SAFETY: By the contract.
         unsafe {
@@ -292,7 +297,9 @@ impl Mapper {
     /// # Safety
     ///
     /// `vdev` is valid.
-    pub(crate) unsafe fn default_token(vdev: *const bindings::virtio_device) -> bindings::virtio_map {
+    pub(crate) unsafe fn default_token(
+        vdev: *const bindings::virtio_device,
+    ) -> bindings::virtio_map {
         bindings::virtio_map {
             // SAFETY: By the contract.
             dma_dev: unsafe { (*vdev).dev.parent },

@@ -161,9 +161,7 @@ impl SplitMem for Memory {
     #[inline(always)]
     fn store_desc(&self, index: u16, desc: SplitDesc) {
         let at = self.desc_offset(index);
-        let rest = u64::from(desc.len)
-            | u64::from(desc.flags) << 32
-            | u64::from(desc.next) << 48;
+        let rest = u64::from(desc.len) | u64::from(desc.flags) << 32 | u64::from(desc.next) << 48;
         // SAFETY: `index` is below the size; descriptors are 16 bytes, aligned to 16.
         unsafe {
             Self::write(self.desc, at, desc.addr.to_le());

@@ -537,7 +537,11 @@ pub(crate) unsafe fn create_in_place(
     let config = config(params, &features, device)?;
     let offsets = if config.layout.is_packed() {
         let layout = PackedLayout::new(config.size);
-        [0, layout.desc_size, layout.desc_size + layout.driver_event_size]
+        [
+            0,
+            layout.desc_size,
+            layout.desc_size + layout.driver_event_size,
+        ]
     } else {
         let layout = SplitLayout::new(config.size, params.align as usize).ok_or(EINVAL)?;
         [0, layout.avail, layout.used]
@@ -616,10 +620,7 @@ fn finish(
     unsafe {
         let lock = &raw mut (*vdev.as_ptr()).vqs_list_lock;
         let flags = bindings::virtio_spin_lock_irqsave(lock);
-        bindings::virtio_list_add_tail(
-            &raw mut (*vq.as_ptr()).list,
-            &raw mut (*vdev.as_ptr()).vqs,
-        );
+        bindings::virtio_list_add_tail(&raw mut (*vq.as_ptr()).list, &raw mut (*vdev.as_ptr()).vqs);
         bindings::virtio_spin_unlock_irqrestore(lock, flags);
     }
     Ok(vq)

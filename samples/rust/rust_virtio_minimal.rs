@@ -36,7 +36,10 @@ impl Driver for Minimal {
     type Data = Data;
 
     fn queues(_dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
-        let spec = QueueSpec { name: c"input", interrupt: true };
+        let spec = QueueSpec {
+            name: c"input",
+            interrupt: true,
+        };
         Ok(KVec::from_elem(spec, 1, GFP_KERNEL)?)
     }
 
@@ -54,7 +57,11 @@ impl Driver for Minimal {
 
     fn used_buffers(data: Pin<&Data>, queue: u32) {
         while let Some(buffer) = data.queue.lock().get_buf() {
-            pr_info!("queue {}: the device wrote {:02x?}\n", queue, buffer.bytes());
+            pr_info!(
+                "queue {}: the device wrote {:02x?}\n",
+                queue,
+                buffer.bytes()
+            );
         }
     }
 

@@ -223,6 +223,9 @@ class Guest:
         arguments = ["console=ttyS0", "loglevel=5", "panic=-1"]
         if self.config.kunit:
             arguments += ["kunit.enable=1", "kunit.autorun=1", "kunit.filter_glob=virtio*"]
+        if not self.config.kmemleak:
+            # Each allocation would save a stack that nobody looks at.
+            arguments.append("kmemleak=off")
         return arguments + self.config.append
 
     def qmp(self) -> Qmp:

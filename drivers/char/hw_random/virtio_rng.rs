@@ -13,10 +13,10 @@ use hw_random::{
     Registration, //
 };
 use kernel::{
-    new_condvar,
-    new_mutex,
     prelude::*,
     sync::{
+        new_condvar,
+        new_mutex,
         new_spinlock_irq,
         Arc,
         CondVar,
@@ -128,9 +128,16 @@ impl State {
     fn copy(&mut self, out: &mut ReadBuf<'_>) -> Result {
         while out.remaining() != 0 {
             let Some(mut current) = self.current.take().or_else(|| self.next()) else {
-                return if self.queue.is_broken() { Err(EIO) } else { Ok(()) };
+                return if self.queue.is_broken() {
+                    Err(EIO)
+                } else {
+                    Ok(())
+                };
             };
-            let fresh = current.bytes_mut().get_mut(self.position..).unwrap_or_default();
+            let fresh = current
+                .bytes_mut()
+                .get_mut(self.position..)
+                .unwrap_or_default();
             let count = out.write(fresh);
             for byte in fresh.iter_mut().take(count) {
                 *byte = 0;
@@ -195,10 +202,7 @@ impl Driver for VirtioRng {
         Ok(queues)
     }
 
-    fn probe(
-        dev: &Configured<'_>,
-        queues: &mut Queues<'_>,
-    ) -> Result<impl PinInit<Data, Error>> {
+    fn probe(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<impl PinInit<Data, Error>> {
         let mut queue = queues.take::<Buffer>(dev, usize::from(REQUEST_QUEUE))?;
         for at in 0..BUFFERS {
             // One is enough, if the device's queue is that small.

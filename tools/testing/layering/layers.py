@@ -109,8 +109,8 @@ UNSAFE_FENCE = (
     "rust/virtio/capi.rs",  # the C ABI
     "rust/virtio/device.rs",  # struct virtio_device
     "rust/virtio/driver.rs",  # struct virtio_driver
-    "rust/virtio/lifecycle.rs",  # reset and removal, which C calls into
     "rust/virtio/queue.rs",  # struct virtqueue
+    "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
     "rust/virtio/recovery.rs",  # work items
     "rust/virtio/sysfs.rs",  # attribute callbacks
     "rust/virtio/transport.rs",  # struct virtio_config_ops

@@ -106,7 +106,7 @@ def unplug_during_read(config: Config) -> None:
         config.command = (
             "until grep -q virtio_rng.0 /sys/class/misc/hw_random/rng_current; do usleep 100000; done; "
             "{ head -c 64 /dev/hwrng >/dev/null; echo ended $?; } 2>&1 & sleep 2; echo waiting; wait; "
-            "until [ -z \"$(ls /sys/bus/virtio/devices)\" ]; do usleep 100000; done; echo gone"
+            'until [ -z "$(ls /sys/bus/virtio/devices)" ]; do usleep 100000; done; echo gone'
         )
         try:
             with Guest(config) as guest:
@@ -156,7 +156,7 @@ def recovers_from_needs_reset(config: Config) -> None:
         config.memory = "512"
         config.qemu_args = [
             *f"-object memory-backend-file,id=ram,size=512M,mem-path={ram},share=on".split(),
-            *"-machine memory-backend=ram".split(),
+            *["-machine", "memory-backend=ram"],
         ]
         config.stdin = True
         # QEMU says what the test makes it say.
@@ -198,6 +198,38 @@ def corrupt_queue(guest: Guest, ram: Path) -> None:
             memory[at : at + 2] = ((index + 0x4000) & 0xFFFF).to_bytes(2, "little")
 
 
+def notifications(config: Config, stack: str) -> tuple[int, int]:
+    """Kicks and interrupts that QEMU sees while STACK reads SIZE bytes."""
+    with scratch() as directory:
+        log = directory / "trace"
+        alone(config, f"rng,ioeventfd=off{layout(config)}")
+        config.stack = stack
+        config.stdin = True
+        config.qemu_args = ["-trace", "virtio_queue_notify", "-trace", "virtio_notify", "-D", str(log)]
+        config.command = (
+            f"echo ready; read go; dd if=/dev/hwrng bs=4096 count={SIZE // 4096} iflag=fullblock | wc -c; read end"
+        )
+        with Guest(config) as guest:
+            guest.expect(r"^ready")
+            before = log.read_text()
+            guest.send("go")
+            guest.expect(rf"^{SIZE}$")
+            during = log.read_text()[len(before) :]
+            guest.send("end")
+            ksft.passed(guest)
+    return during.count("virtio_queue_notify "), during.count("virtio_notify ")
+
+
+def a_sixteenth_of_the_notifications(config: Config) -> None:
+    """For the same bytes, the device is kicked and interrupts at most a sixteenth as often as with C."""
+    kicks, interrupts = notifications(config, "rust")
+    c_kicks, c_interrupts = notifications(ksft.configuration("c"), "c")
+    print(f"# {SIZE} bytes: kicks {kicks} (C: {c_kicks}), interrupts {interrupts} (C: {c_interrupts})")
+    assert c_kicks > 0, "the trace of the C driver shows no kicks: nothing was measured"
+    assert kicks * 16 <= c_kicks, f"{kicks} kicks, C needs {c_kicks}"
+    assert interrupts * 16 <= c_interrupts, f"{interrupts} interrupts, C needs {c_interrupts}"
+
+
 def several_devices(config: Config) -> None:
     """Three devices are three generators, and each can be chosen."""
     config.default_devices = False
@@ -226,5 +258,6 @@ if __name__ == "__main__":
         unplug_during_read,
         silent_device_times_out,
         recovers_from_needs_reset,
+        a_sixteenth_of_the_notifications,
         several_devices,
     )
