@@ -128,16 +128,21 @@ impl Table {
         }
     }
 
-    /// Unmaps the segments unless the caller mapped them, and frees the table, whose own mapping
-    /// is the ring's affair.
+    /// Unmaps the table, and the segments unless the caller mapped them; frees the table.
     ///
     /// # Safety
     ///
     /// The device does not own the buffer any more.
     pub(crate) unsafe fn free(self, vring: &Vring, premapped: bool) {
-        if !premapped && vring.mapper().uses_api() {
-            // SAFETY: By the contract; a table in flight is filled.
-            unsafe { self.unmap(vring, self.count) };
+        let mapper = vring.mapper();
+        if mapper.uses_api() {
+            // SAFETY: By the contract; a table in flight is mapped and filled.
+            unsafe {
+                mapper.unmap(self.address, self.bytes(), Direction::Readable);
+                if !premapped {
+                    self.unmap(vring, self.count);
+                }
+            }
         }
         // SAFETY: Allocated by `new`.
         unsafe { bindings::kfree(self.entries.as_ptr().cast()) };

@@ -13,6 +13,7 @@ The `--device` of a guest below is completed with the file.
 # guest intx: --kernel release --no-default-devices --device rng,vectors=0
 # guest debug: --kernel debug --no-default-devices --device rng
 
+import itertools
 import struct
 import tempfile
 from pathlib import Path
@@ -46,7 +47,7 @@ def check_order(data: bytes) -> None:
         raise AssertionError(f"{len(data)} bytes are not whole words")
     numbers = [number for (number,) in struct.iter_unpack(">Q", data)]
     gaps = []
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in itertools.pairwise(numbers):
         if after != before + 1:
             gaps.append((before, after))
     first = numbers[0] * WORD
