@@ -20,9 +20,7 @@ DEFINITION = re.compile(
     r"\bpub (?:struct|union|enum) ([A-Za-z_]\w*)\s*(?:<[^>{;(]*>)?\s*"
     rf"(?:(\{{\s*{INCOMPLETE})|[{{(;])"
 )
-DECLARATION = re.compile(
-    rf"(?:#\s?\[[^\]]*\]\s*)*pub struct ([A-Za-z_]\w*)\s*\{{\s*{INCOMPLETE}"
-)
+DECLARATION = re.compile(rf"(?:#\s?\[[^\]]*\]\s*)*pub struct ([A-Za-z_]\w*)\s*\{{\s*{INCOMPLETE}")
 # Unnamed types are numbered: the numbers of two outputs have nothing to do with each other.
 UNNAMED = re.compile(r"__bindgen_ty_|^_bindgen_ty_|^__Bindgen|^__Incomplete")
 

@@ -504,7 +504,7 @@ pub(crate) unsafe fn create_mapped(
         &mapper,
         config,
         params.align,
-        params.weak_barriers,
+        weak_barriers(params, &features),
         params.may_reduce,
     )?;
     finish(vdev, params, mapper, config, body, &features)
@@ -552,10 +552,16 @@ pub(crate) unsafe fn create_in_place(
             offsets.map(|offset| pages.add(offset)),
             &config,
             params.align,
-            params.weak_barriers,
+            weak_barriers(params, &features),
         )?
     };
     finish(vdev, params, mapper, config, body, &features)
+}
+
+/// Whether `smp_*` barriers do: the device is another CPU, and does not say that it is ordered as
+/// the platform orders real devices (specification 6, VIRTIO_F_ORDER_PLATFORM).
+fn weak_barriers(params: &Params, features: &Features) -> bool {
+    params.weak_barriers && !features.has::<transport::OrderPlatform>()
 }
 
 fn config(params: &Params, features: &Features, device: u32) -> Result<Config> {
@@ -607,7 +613,7 @@ fn finish(
             indirect: features.has::<transport::IndirectDesc>() && !params.context,
             config,
             align: params.align,
-            weak_barriers: params.weak_barriers,
+            weak_barriers: weak_barriers(params, features),
             may_reduce: params.may_reduce,
             refs: Refcount::new(1),
             condemned: Atomic::new(false),

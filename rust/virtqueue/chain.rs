@@ -41,6 +41,19 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    /// Adds up two lists.
+    #[inline]
+    pub(crate) fn of(readable: &[Segment], writable: &[Segment]) -> Self {
+        let sum = |list: &[Segment]| {
+            let add = |sum: u64, segment: &Segment| sum.wrapping_add(u64::from(segment.len));
+            list.iter().fold(0, add)
+        };
+        Self {
+            readable: sum(readable),
+            writable: sum(writable),
+        }
+    }
+
     /// The writable total, when the chain is no longer than 32 bits can say.
     #[inline]
     pub(crate) fn checked(self) -> Option<u32> {

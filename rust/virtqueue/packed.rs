@@ -108,65 +108,89 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         segments: &[Segment],
         direction: Direction,
     ) -> u64 {
+        if cursor.table {
+            self.put_table(cursor, segments, direction)
+        } else {
+            self.put_ring::<false>(cursor, segments, direction)
+        }
+    }
+
+    #[inline]
+    fn put_table(
+        &mut self,
+        cursor: &mut Cursor,
+        segments: &[Segment],
+        direction: Direction,
+    ) -> u64 {
+        let mut bytes: u64 = 0;
+        let id = cursor.id;
+        let mut nth = cursor.total.wrapping_sub(cursor.left);
+        let (mem, entries) = self.core.table_parts(id);
+        for segment in segments {
+            bytes = bytes.wrapping_add(u64::from(segment.len));
+            if let Some(entry) = entries.get_mut(usize::from(nth)) {
+                entry.segment = *segment;
+                entry.direction = direction;
+            }
+            let desc = PackedDesc {
+                addr: segment.addr,
+                len: segment.len,
+                id: 0,
+                flags: direction.write_flag(),
+            };
+            mem.store_packed(id, nth, desc);
+            nth = nth.wrapping_add(1);
+        }
+        cursor.left = cursor.total.wrapping_sub(nth);
+        bytes
+    }
+
+    /// With `FLAGS`, the flags of all but the head are written too: only for chains that are sure to
+    /// be committed.
+    #[inline]
+    fn put_ring<const FLAGS: bool>(
+        &mut self,
+        cursor: &mut Cursor,
+        segments: &[Segment],
+        direction: Direction,
+    ) -> u64 {
         let mut bytes: u64 = 0;
         let size = self.core.size();
-        let id = cursor.id;
-        let mut left = cursor.left;
-        if cursor.table {
-            let flags = direction.write_flag();
-            let mut nth = cursor.total.wrapping_sub(left);
-            let (mem, entries) = self.core.table_parts(id);
-            for segment in segments {
-                left = left.wrapping_sub(1);
-                bytes = bytes.wrapping_add(u64::from(segment.len));
-                if let Some(entry) = entries.get_mut(usize::from(nth)) {
-                    entry.segment = *segment;
-                    entry.direction = direction;
-                }
-                let desc = PackedDesc {
-                    addr: segment.addr,
-                    len: segment.len,
-                    id: 0,
-                    flags,
-                };
-                mem.store_packed(id, nth, desc);
-                nth = nth.wrapping_add(1);
+        let head = self.next_avail;
+        let (mut cur, mut last, mut pos) = (cursor.cur, cursor.last, cursor.pos);
+        let (mut left, total, id) = (cursor.left, cursor.total, cursor.id);
+        let (mem, slots) = self.core.ring_parts();
+        for segment in segments {
+            let Some(slot) = slots.get_mut(usize::from(cur)) else {
+                break;
+            };
+            bytes = bytes.wrapping_add(u64::from(segment.len));
+            slot.segment = *segment;
+            slot.direction = direction;
+            mem.store_desc_body(pos, segment.addr, segment.len, id);
+            if FLAGS && left != total {
+                // Positions before the head's are behind the end of the ring.
+                let at = PackedIndex::new(pos, head.wrap() == (pos >= head.index()));
+                mem.store_desc_flags(pos, direction.flags(left) | available(at));
             }
-        } else {
-            let (mut cur, mut last, mut pos) = (cursor.cur, cursor.last, cursor.pos);
-            let (mem, slots) = self.core.ring_parts();
-            for segment in segments {
-                left = left.wrapping_sub(1);
-                bytes = bytes.wrapping_add(u64::from(segment.len));
-                let Some(slot) = slots.get_mut(usize::from(cur)) else {
-                    break;
-                };
-                slot.segment = *segment;
-                slot.direction = direction;
-                mem.store_desc_body(pos, segment.addr, segment.len, id);
-                last = cur;
-                cur = slot.next;
-                pos = pos.wrapping_add(1);
-                if pos == size {
-                    pos = 0;
-                }
+            left = left.wrapping_sub(1);
+            last = cur;
+            cur = slot.next;
+            pos = pos.wrapping_add(1);
+            if pos == size {
+                pos = 0;
             }
-            (cursor.cur, cursor.last, cursor.pos) = (cur, last, pos);
         }
+        (cursor.cur, cursor.last, cursor.pos) = (cur, last, pos);
         cursor.left = left;
         bytes
     }
 
-    /// Takes a chain whose segments were all written.
+    /// Takes a chain whose segments were all written, but not their flags.
     #[inline]
     pub(crate) fn commit(&mut self, cursor: Cursor, writable: u32, payload: S::Payload) {
         if cursor.table {
-            let mem = self.core.mem();
-            let table = Segment {
-                addr: mem.addr(cursor.id),
-                len: u32::from(cursor.total).wrapping_mul(16),
-            };
-            self.commit_table(cursor, table, writable, payload, false);
+            self.commit_arena(cursor, writable, payload);
             return;
         }
         let size = self.core.size();
@@ -179,10 +203,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             let Some(slot) = slots.get(usize::from(cur)) else {
                 return;
             };
-            let mut flags = slot.direction.write_flag();
-            if left != 1 {
-                flags |= desc::NEXT;
-            }
+            let flags = slot.direction.flags(left);
             if left == cursor.total {
                 head_flags = flags;
             } else {
@@ -195,6 +216,16 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         let ndescs = cursor.total;
         self.core.take(&cursor, writable, payload, false);
         self.finish(head_flags, pos, ndescs);
+    }
+
+    /// Takes a chain that is in its slot's table.
+    #[inline]
+    fn commit_arena(&mut self, cursor: Cursor, writable: u32, payload: S::Payload) {
+        let table = Segment {
+            addr: self.core.mem().addr(cursor.id),
+            len: u32::from(cursor.total).wrapping_mul(16),
+        };
+        self.commit_table(cursor, table, writable, payload, false);
     }
 
     /// Takes a chain of one ring descriptor that leads to `table`.
@@ -230,9 +261,53 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         self.core.num_added = self.core.num_added.saturating_add(u32::from(ndescs));
     }
 
-    // Not inlined, so that each layout gets its own registers: a tail call from the match.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn add(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        payload: S::Payload,
+        tables: bool,
+    ) -> Result<(), AddError<S::Payload>> {
+        match (readable, writable) {
+            ([segment], []) => self.add_single(*segment, Direction::Readable, payload),
+            ([], [segment]) => self.add_single(*segment, Direction::Writable, payload),
+            _ => self.add_chain(readable, writable, payload, tables),
+        }
+    }
+
+    /// Adds a chain of one segment: no loop, and no table.
+    #[inline]
+    fn add_single(
+        &mut self,
+        segment: Segment,
+        direction: Direction,
+        payload: S::Payload,
+    ) -> Result<(), AddError<S::Payload>> {
+        let mut cursor = match self.core.begin(1, false) {
+            Ok(cursor) => cursor,
+            Err(kind) => return Err(AddError { kind, payload }),
+        };
+        let writable = match direction {
+            Direction::Readable => 0,
+            Direction::Writable => segment.len,
+        };
+        let at = self.next_avail;
+        let (mem, slots) = self.core.ring_parts();
+        if let Some(slot) = slots.get_mut(usize::from(cursor.id)) {
+            slot.segment = segment;
+            slot.direction = direction;
+            cursor.cur = slot.next;
+            mem.store_desc_body(at.index(), segment.addr, segment.len, cursor.id);
+        }
+        self.core.take(&cursor, writable, payload, false);
+        self.finish(direction.write_flag(), at.advance(1, self.core.size()), 1);
+        Ok(())
+    }
+
+    // Not inlined, so that its loops have the registers to themselves.
+    #[inline(never)]
+    fn add_chain(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -245,15 +320,28 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             Ok(cursor) => cursor,
             Err(kind) => return Err(AddError { kind, payload }),
         };
-        let totals = Totals {
-            readable: self.put(&mut cursor, readable, Direction::Readable),
-            writable: self.put(&mut cursor, writable, Direction::Writable),
-        };
-        let Some(writable) = totals.checked() else {
+        let Some(bytes) = Totals::of(readable, writable).checked() else {
             let kind = AddErrorKind::TooLong;
             return Err(AddError { kind, payload });
         };
-        self.commit(cursor, writable, payload);
+        if cursor.table {
+            self.put_table(&mut cursor, readable, Direction::Readable);
+            self.put_table(&mut cursor, writable, Direction::Writable);
+            self.commit_arena(cursor, bytes, payload);
+            return Ok(());
+        }
+        // Nothing can fail any more, so the flags are written in the same pass.
+        self.put_ring::<true>(&mut cursor, readable, Direction::Readable);
+        self.put_ring::<true>(&mut cursor, writable, Direction::Writable);
+        let first = if readable.is_empty() {
+            Direction::Writable
+        } else {
+            Direction::Readable
+        };
+        let ndescs = cursor.total;
+        let end = self.next_avail.advance(ndescs, self.core.size());
+        self.core.take(&cursor, bytes, payload, false);
+        self.finish(first.flags(ndescs), end, ndescs);
         Ok(())
     }
 

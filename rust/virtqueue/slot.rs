@@ -34,6 +34,16 @@ impl Direction {
             Self::Writable => desc::WRITE,
         }
     }
+
+    /// The flags of the descriptor when `left` of the chain's are left, itself included.
+    #[inline]
+    pub(crate) const fn flags(self, left: u16) -> u16 {
+        if left == 1 {
+            self.write_flag()
+        } else {
+            self.write_flag() | desc::NEXT
+        }
+    }
 }
 
 /// Private copy of one entry of an indirect table. Opaque; fill the store with [`Entry::EMPTY`].

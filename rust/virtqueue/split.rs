@@ -29,13 +29,13 @@ use crate::{
     Used,
 };
 
-/// The descriptor for a segment with `left` more to come.
+/// The descriptor for a segment.
 #[inline]
-fn desc_of(segment: &Segment, write: u16, left: u16, next: u16) -> SplitDesc {
+fn desc_of(segment: &Segment, flags: u16, next: u16) -> SplitDesc {
     SplitDesc {
         addr: segment.addr,
         len: segment.len,
-        flags: if left == 0 { write } else { write | desc::NEXT },
+        flags,
         next,
     }
 }
@@ -100,42 +100,57 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         segments: &[Segment],
         direction: Direction,
     ) -> u64 {
-        let mut bytes: u64 = 0;
-        let write = direction.write_flag();
-        let mut left = cursor.left;
         if cursor.table {
-            let id = cursor.id;
-            let mut nth = cursor.total.wrapping_sub(left);
-            let (mem, entries) = self.core.table_parts(id);
-            for segment in segments {
-                left = left.wrapping_sub(1);
-                bytes = bytes.wrapping_add(u64::from(segment.len));
-                let next = nth.wrapping_add(1);
-                if let Some(entry) = entries.get_mut(usize::from(nth)) {
-                    entry.segment = *segment;
-                    entry.direction = direction;
-                }
-                mem.store_split(id, nth, desc_of(segment, write, left, next));
-                nth = next;
-            }
+            self.put_table(cursor, segments, direction)
         } else {
-            let (mut cur, mut last) = (cursor.cur, cursor.last);
-            let (mem, slots) = self.core.ring_parts();
-            for segment in segments {
-                left = left.wrapping_sub(1);
-                bytes = bytes.wrapping_add(u64::from(segment.len));
-                let Some(slot) = slots.get_mut(usize::from(cur)) else {
-                    break;
-                };
-                slot.segment = *segment;
-                slot.direction = direction;
-                mem.store_desc(cur, desc_of(segment, write, left, slot.next));
-                last = cur;
-                cur = slot.next;
+            self.put_ring(cursor, segments, direction)
+        }
+    }
+
+    #[inline]
+    fn put_table(
+        &mut self,
+        cursor: &mut Cursor,
+        segments: &[Segment],
+        direction: Direction,
+    ) -> u64 {
+        let mut bytes: u64 = 0;
+        let (id, mut left) = (cursor.id, cursor.left);
+        let mut nth = cursor.total.wrapping_sub(left);
+        let (mem, entries) = self.core.table_parts(id);
+        for segment in segments {
+            bytes = bytes.wrapping_add(u64::from(segment.len));
+            if let Some(entry) = entries.get_mut(usize::from(nth)) {
+                entry.segment = *segment;
+                entry.direction = direction;
             }
-            (cursor.cur, cursor.last) = (cur, last);
+            let next = nth.wrapping_add(1);
+            mem.store_split(id, nth, desc_of(segment, direction.flags(left), next));
+            left = left.wrapping_sub(1);
+            nth = next;
         }
         cursor.left = left;
+        bytes
+    }
+
+    #[inline]
+    fn put_ring(&mut self, cursor: &mut Cursor, segments: &[Segment], direction: Direction) -> u64 {
+        let mut bytes: u64 = 0;
+        let (mut cur, mut last, mut left) = (cursor.cur, cursor.last, cursor.left);
+        let (mem, slots) = self.core.ring_parts();
+        for segment in segments {
+            let Some(slot) = slots.get_mut(usize::from(cur)) else {
+                break;
+            };
+            bytes = bytes.wrapping_add(u64::from(segment.len));
+            slot.segment = *segment;
+            slot.direction = direction;
+            mem.store_desc(cur, desc_of(segment, direction.flags(left), slot.next));
+            left = left.wrapping_sub(1);
+            last = cur;
+            cur = slot.next;
+        }
+        (cursor.cur, cursor.last, cursor.left) = (cur, last, left);
         bytes
     }
 
@@ -173,9 +188,51 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         self.avail_idx = self.avail_idx.advance(1);
     }
 
-    // Not inlined, so that each layout gets its own registers: a tail call from the match.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn add(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        payload: S::Payload,
+        tables: bool,
+    ) -> Result<(), AddError<S::Payload>> {
+        match (readable, writable) {
+            ([segment], []) => self.add_single(*segment, Direction::Readable, payload),
+            ([], [segment]) => self.add_single(*segment, Direction::Writable, payload),
+            _ => self.add_chain(readable, writable, payload, tables),
+        }
+    }
+
+    /// Adds a chain of one segment: no loop, and no table.
+    #[inline]
+    fn add_single(
+        &mut self,
+        segment: Segment,
+        direction: Direction,
+        payload: S::Payload,
+    ) -> Result<(), AddError<S::Payload>> {
+        let mut cursor = match self.core.begin(1, false) {
+            Ok(cursor) => cursor,
+            Err(kind) => return Err(AddError { kind, payload }),
+        };
+        let writable = match direction {
+            Direction::Readable => 0,
+            Direction::Writable => segment.len,
+        };
+        let (mem, slots) = self.core.ring_parts();
+        if let Some(slot) = slots.get_mut(usize::from(cursor.id)) {
+            slot.segment = segment;
+            slot.direction = direction;
+            cursor.cur = slot.next;
+            mem.store_desc(cursor.id, desc_of(&segment, direction.write_flag(), 0));
+        }
+        self.finish(cursor, writable, payload, false);
+        Ok(())
+    }
+
+    // Not inlined, so that its loops have the registers to themselves.
+    #[inline(never)]
+    fn add_chain(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -188,9 +245,16 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
             Ok(cursor) => cursor,
             Err(kind) => return Err(AddError { kind, payload }),
         };
-        let totals = Totals {
-            readable: self.put(&mut cursor, readable, Direction::Readable),
-            writable: self.put(&mut cursor, writable, Direction::Writable),
+        let totals = if cursor.table {
+            Totals {
+                readable: self.put_table(&mut cursor, readable, Direction::Readable),
+                writable: self.put_table(&mut cursor, writable, Direction::Writable),
+            }
+        } else {
+            Totals {
+                readable: self.put_ring(&mut cursor, readable, Direction::Readable),
+                writable: self.put_ring(&mut cursor, writable, Direction::Writable),
+            }
         };
         let Some(writable) = totals.checked() else {
             let kind = AddErrorKind::TooLong;

@@ -12,6 +12,34 @@
 //! [`Ring::publish`] makes everything added visible to the device at once; [`Ring::kick_prepare`]
 //! does so and tells whether to notify the device; [`Ring::poll`] gives the payload back.
 //!
+//! ```
+//! use virtqueue::{CbState, Ring, RingError, RingMem, Segment, Store};
+//!
+//! /// Offers a buffer to the device. True: notify it.
+//! fn send<M: RingMem, S: Store<Payload = u64>>(ring: &mut Ring<M, S>, buffer: Segment) -> bool {
+//!     match ring.add(&[buffer], &[], 7) {
+//!         Ok(()) => ring.kick_prepare(),
+//!         Err(error) => {
+//!             assert_eq!(error.payload, 7); // Nothing is lost.
+//!             false
+//!         }
+//!     }
+//! }
+//!
+//! /// Takes back what the device has used, and sleeps when that is all.
+//! fn receive<M: RingMem, S: Store<Payload = u64>>(ring: &mut Ring<M, S>) -> Result<(), RingError> {
+//!     loop {
+//!         ring.disable_cb();
+//!         while let Some(used) = ring.poll()? {
+//!             println!("{}: {} bytes", used.payload, used.written);
+//!         }
+//!         if ring.enable_cb() == CbState::Armed {
+//!             return Ok(());
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! # What a device cannot do
 //!
 //! Whatever it writes, a payload comes back at most once and only after it was published,

@@ -53,12 +53,12 @@ def _command(config: Config, image: Path, tree: Path, work: Path, console: Path)
     built = devices.Builder(work)
     for spec in (*(DEFAULT if config.default_devices else ()), *config.devices):
         built.add(spec)
-    # vng's own console is virtio too; this one is not.
-    serial = ["-chardev", f"file,id=guestlog,path={console}", "-device", "isa-serial,chardev=guestlog,index=1"]
+    # In script mode vng sends the serial console to /dev/null.
+    serial = [] if config.terminal else ["-set", f"chardev.console.path={console.resolve()}"]
     qemu = shlex.join([*built.args, *serial, *config.qemu_args])
     memory = config.memory if config.memory[-1].isalpha() else f"{config.memory}M"
-    arguments = ["console=ttyS1", "ignore_loglevel", *config.append]
-    command = ["vng", "--run", str(image), "--root", str(tree), "--force-9p", "--user", "root", "--cwd", "/"]
+    arguments = ["ignore_loglevel", *config.append]
+    command = ["vng", "--run", str(image), "--root", str(tree), "--force-9p", "--user", "root", "--cwd", str(tree)]
     command += ["--memory", memory, "--cpus", config.smp, f"--qemu-opts={qemu}"]
     if accel.choose(config.accel, config.qemu, image) is accel.TCG:
         command.append("--disable-kvm")

@@ -246,3 +246,37 @@ impl Drop for Assignment {
         let _ = self.write(MSI_NO_VECTOR);
     }
 }
+
+#[kunit_tests(virtio_pci_poll)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_once_even_if_there_is_no_time() {
+        let mut asked = 0;
+        let result = poll(Delta::ZERO, || {
+            asked += 1;
+            None::<()>
+        });
+        assert!(result.is_none());
+        assert_eq!(asked, 1);
+    }
+
+    #[test]
+    fn ends_with_the_first_answer() {
+        let mut asked = 0;
+        let result = poll(Delta::from_secs(10), || {
+            asked += 1;
+            (asked == 3).then_some(asked)
+        });
+        assert_eq!(result, Some(3));
+    }
+
+    #[test]
+    fn ends_at_the_deadline() {
+        let start = Instant::<Monotonic>::now();
+        let result = poll(Delta::from_millis(20), || None::<()>);
+        assert!(result.is_none());
+        assert!(start.elapsed() >= Delta::from_millis(20));
+    }
+}

@@ -26,6 +26,22 @@ use virtio_spec::pci::Region;
 /// Device configurations are short; as in C, no more than a page of it is mapped.
 const MAX_LEN: u64 = kernel::page::PAGE_SIZE as u64;
 
+/// The width of the registers that `len` bytes at `offset` are made of (specification 4.1.3.1).
+///
+/// A field of 8 bytes is two registers of 4; what is misaligned, or has another length, is bytes.
+fn register_width(offset: u32, len: usize) -> usize {
+    let width = match len {
+        1 | 2 | 4 => len,
+        8 => 4,
+        _ => 1,
+    };
+    if offset as usize % width == 0 {
+        width
+    } else {
+        1
+    }
+}
+
 /// The device configuration.
 pub(crate) struct DeviceConfig {
     pci: DeviceRef,
@@ -63,14 +79,7 @@ impl DeviceConfig {
         len: usize,
         mut access: impl FnMut(&Window, u64, core::ops::Range<usize>),
     ) {
-        // A register of 8 bytes is two of 4 (4.1.3.1); other lengths are no registers.
-        let width = match len {
-            1 | 2 | 4 => len,
-            8 => 4,
-            _ => 1,
-        };
-        let aligned = offset as usize % width == 0;
-        let width = if aligned { width } else { 1 };
+        let width = register_width(offset, len);
         for start in (0..len).step_by(width) {
             let register = u64::from(offset) + start as u64;
             match &self.window {
@@ -121,5 +130,35 @@ impl DeviceConfig {
                 _ => {}
             }
         });
+    }
+}
+
+#[kunit_tests(virtio_pci_config)]
+mod tests {
+    use super::register_width;
+
+    #[test]
+    fn fields_are_registers_of_their_width() {
+        for len in [1, 2, 4] {
+            assert_eq!(register_width(4, len), len);
+        }
+    }
+
+    #[test]
+    fn a_64_bit_field_is_two_registers() {
+        assert_eq!(register_width(0, 8), 4);
+        assert_eq!(register_width(4, 8), 4);
+    }
+
+    #[test]
+    fn a_mac_address_is_bytes() {
+        assert_eq!(register_width(0, 6), 1);
+    }
+
+    #[test]
+    fn misaligned_fields_are_bytes() {
+        assert_eq!(register_width(1, 2), 1);
+        assert_eq!(register_width(6, 4), 1);
+        assert_eq!(register_width(2, 8), 1);
     }
 }

@@ -11,7 +11,11 @@ use crate::{
         CommonConfig, //
     },
     config::DeviceConfig,
-    notify::NotifyArea, //
+    notify::{
+        Doorbell,
+        Format,
+        NotifyArea, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -62,7 +66,7 @@ pub(crate) struct Modern {
     pub(crate) pci: DeviceRef,
     pub(crate) common: Arc<CommonConfig>,
     pub(crate) isr: Arc<Window>,
-    pub(crate) notify: NotifyArea,
+    notify: NotifyArea,
     pub(crate) config: DeviceConfig,
     pub(crate) quarantine: Arc<Quarantine>,
     capabilities: Capabilities,
@@ -102,8 +106,18 @@ impl Modern {
         Ok(Arc::new(modern, GFP_KERNEL)?)
     }
 
+    /// The notification register of a queue whose `queue_notify_off` is `notify_off`.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`NotifyArea::doorbell`]; `ENODEV` after [`Modern::close`].
+    pub(crate) fn doorbell(&self, notify_off: u16, format: Format) -> Result<Doorbell> {
+        let bars = self.isr.bars().ok_or(ENODEV)?;
+        self.notify.doorbell(&bars, notify_off, format)
+    }
+
     /// Unmaps everything: the function is about to be unbound.  Accesses that come later find
-    /// nobody.  May sleep.
+    /// nobody.  The BARs are free for the next driver.  May sleep.
     pub(crate) fn close(&self) {
         self.config.unmap();
         self.notify.unmap();
@@ -193,6 +207,10 @@ fn identify(dev: &pci_ext::Device) -> Result<Identity> {
 }
 
 fn find_capabilities(dev: &pci_ext::Device) -> Result<Capabilities> {
+    if dev.is_gone() {
+        dev_err!(dev.as_ref(), "device does not answer\n");
+        return Err(ENODEV);
+    }
     let mut bars = [None; pci_ext::BARS];
     for (index, slot) in bars.iter_mut().enumerate() {
         *slot = dev.bar(index).map(|bar| BarInfo {

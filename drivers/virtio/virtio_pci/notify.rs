@@ -53,7 +53,6 @@ impl Format {
 /// The notification registers of a device.
 pub(crate) struct NotifyArea {
     region: NotifyRegion,
-    bars: Arc<Bars>,
     /// The whole region if it is small; else each queue maps its register.
     whole: Option<Window>,
 }
@@ -73,11 +72,7 @@ impl NotifyArea {
         } else {
             None
         };
-        Ok(Self {
-            region,
-            bars: bars.clone(),
-            whole,
-        })
+        Ok(Self { region, whole })
     }
 
     pub(crate) fn unmap(&self) {
@@ -86,12 +81,18 @@ impl NotifyArea {
         }
     }
 
-    /// The register of a queue whose `queue_notify_off` is `notify_off`.  May sleep.
+    /// The register of a queue whose `queue_notify_off` is `notify_off`; `bars` are those of the
+    /// device.  May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is not in the region or misaligned.
-    pub(crate) fn doorbell(&self, notify_off: u16, format: Format) -> Result<Doorbell> {
+    /// `EINVAL` if it is not in the region or misaligned, `ENOMEM`.
+    pub(crate) fn doorbell(
+        &self,
+        bars: &Arc<Bars>,
+        notify_off: u16,
+        format: Format,
+    ) -> Result<Doorbell> {
         let width = format.width();
         let offset = self
             .region
@@ -106,7 +107,7 @@ impl NotifyArea {
         }
         let place = self.region.region;
         let window = Window::map(
-            &self.bars,
+            bars,
             place.bar(),
             place.offset().checked_add(offset).ok_or(EINVAL)?,
             width,

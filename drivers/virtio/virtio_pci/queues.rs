@@ -142,7 +142,6 @@ impl Queue {
             Format::Index
         };
         let doorbell = modern
-            .notify
             .doorbell(registers.notify_off(), format)
             .inspect_err(|_| {
                 dev_err!(

@@ -130,6 +130,11 @@ impl Window {
         self.len
     }
 
+    /// The reserved BARs that the window lies in; `None` after [`Window::unmap`].
+    pub fn bars(&self) -> Option<Arc<Bars>> {
+        Some(self.mapping.try_access()?.bars.clone())
+    }
+
     /// Ends the mapping; waits until no access is under way.  May sleep.
     pub fn unmap(&self) {
         self.mapping.revoke();

@@ -56,6 +56,9 @@ enum Seen {
     Free(u16),
 }
 
+/// The segments of a chain, as they are reported.
+type Pieces = Vec<(Segment, Direction)>;
+
 fn segments(rig: &Rig, lens: &[u8], base: u64) -> Vec<Segment> {
     let at = |i: usize| rig.segment(base + 256 * i as u64, u32::from(lens[i]));
     (0..lens.len()).map(at).collect()
@@ -67,7 +70,7 @@ fn history(steps: &[Step], rig: &mut Rig) -> Vec<Seen> {
     // Added and not popped; popped and not used; used and not polled.
     let mut added: VecDeque<(u64, Vec<Segment>, Vec<Segment>)> = VecDeque::new();
     let mut held: VecDeque<(u64, Chain)> = VecDeque::new();
-    let mut used: VecDeque<(u64, u32, Vec<(Segment, Direction)>)> = VecDeque::new();
+    let mut used: VecDeque<(u64, u32, Pieces)> = VecDeque::new();
     let mut visible = 0;
     for (number, step) in steps.iter().enumerate() {
         let payload = number as u64;

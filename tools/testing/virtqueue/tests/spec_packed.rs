@@ -260,11 +260,25 @@ fn spec_2_8_17_head_flags_last() {
         [
             Op::Desc(0),
             Op::Desc(1),
-            Op::Desc(2),
             Op::Flags(1),
+            Op::Desc(2),
             Op::Flags(2)
         ]
     );
+    rig.ring.publish();
+    assert_eq!(rig.mem.take_log(), [Op::Publish, Op::Flags(0)]);
+}
+
+#[test]
+fn spec_2_8_17_builder_writes_no_flags_before_it_is_committed() {
+    let mut rig = packed(8);
+    let segment = rig.segment(0, 8);
+    let mut builder = rig.ring.begin(2).unwrap();
+    builder.readable(segment).unwrap();
+    builder.writable(segment).unwrap();
+    assert_eq!(rig.mem.take_log(), [Op::Desc(0), Op::Desc(1)]);
+    builder.commit(1).unwrap();
+    assert_eq!(rig.mem.take_log(), [Op::Flags(1)]);
     rig.ring.publish();
     assert_eq!(rig.mem.take_log(), [Op::Publish, Op::Flags(0)]);
 }
