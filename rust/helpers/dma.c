@@ -2,6 +2,7 @@
 
 #include <linux/dma-mapping.h>
 #include <linux/io.h>
+#include <linux/kmemleak.h>
 #include <linux/kmsan.h>
 #include <linux/scatterlist.h>
 #include <xen/xen.h>
@@ -90,4 +91,9 @@ __rust_helper void *rust_helper_virtio_kmalloc(size_t size, gfp_t gfp)
 {
 	/* Indirect tables are read by the device through a single address: never highmem. */
 	return kmalloc(size, gfp & ~__GFP_HIGHMEM);
+}
+
+__rust_helper void rust_helper_virtio_kmemleak_not_leak(const void *memory)
+{
+	kmemleak_not_leak(memory);
 }

@@ -151,10 +151,7 @@ extern "C" fn bus_match(
     0
 }
 
-extern "C" fn uevent(
-    dev: *const bindings::device,
-    env: *mut bindings::kobj_uevent_env,
-) -> c_int {
+extern "C" fn uevent(dev: *const bindings::device, env: *mut bindings::kobj_uevent_env) -> c_int {
     // SAFETY: The driver core passes a device of this bus, and a valid environment.
     unsafe {
         let id = (*to_virtio(dev)).id;
@@ -174,12 +171,9 @@ extern "C" fn probe(dev: *mut bindings::device) -> c_int {
 
 extern "C" fn remove(dev: *mut bindings::device) {
     // SAFETY: The driver core passes a bound device of this bus, with its lock held.
-    unsafe {
-        let device = Device::from_raw(to_virtio(dev));
-        if let Some(driver) = device.driver() {
-            lifecycle::remove(device, driver);
-        }
-        bindings::virtio_of_node_put(dev);
+    let device = unsafe { Device::from_raw(to_virtio(dev)) };
+    if let Some(driver) = device.driver() {
+        lifecycle::remove(device, driver);
     }
 }
 
@@ -303,6 +297,7 @@ pub(crate) unsafe fn unregister_device(vdev: *mut bindings::virtio_device) {
         let dev = &raw mut (*vdev).dev;
         bindings::device_del(dev);
         crate::recovery::detach(NonNull::new_unchecked(vdev));
+        bindings::virtio_of_node_put(dev);
         bindings::put_device(dev);
         bindings::ida_free(INDEX.0.get(), index as c_uint);
     }

@@ -10,6 +10,10 @@ use kernel::{
     device,
     error::to_result,
     prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::Opaque, //
 };
 use virtio_bindings as bindings;
@@ -22,6 +26,11 @@ use virtio_spec::{
 ///
 /// A device that changes its configuration on every read is broken or hostile (C tries for ever).
 const GENERATION_RETRIES: u32 = 32;
+
+/// How often, and how often at most, the status is read until a reset is acknowledged: for about a
+/// second.
+const RESET_POLL_INTERVAL: Delta = Delta::from_millis(1);
+const RESET_POLLS: u32 = 1000;
 
 /// A virtio device: `struct virtio_device`.
 ///
@@ -112,9 +121,19 @@ impl Device {
             // SAFETY: By the type invariants, the callback belongs to this device.
             unsafe { reset(self.as_raw()) };
         }
-        match self.status() {
-            status if status.is_reset() => Ok(()),
-            status => Err(ResetFailed { status }),
+        // Some C transports only ask for the reset; ours has waited.
+        let mut status = self.status();
+        for _ in 0..RESET_POLLS {
+            if status.is_reset() || status.is_all_ones() {
+                break;
+            }
+            fsleep(RESET_POLL_INTERVAL);
+            status = self.status();
+        }
+        if status.is_reset() {
+            Ok(())
+        } else {
+            Err(ResetFailed { status })
         }
     }
 
@@ -172,6 +191,15 @@ impl Device {
     ///
     /// No virtqueue of the device is used any more.
     pub(crate) unsafe fn delete_queues(&self) {
+        // Some C transports free interrupts that they did not request.
+        // SAFETY: Initialised by `register_device`; changed under the device lock.
+        let none = unsafe {
+            let head = &raw mut (*self.as_raw()).vqs;
+            core::ptr::eq((*head).next, head)
+        };
+        if none {
+            return;
+        }
         if let Some(del_vqs) = self.ops().del_vqs {
             // SAFETY: By the contract, nothing uses the queues.
             unsafe { del_vqs(self.as_raw()) };
@@ -180,8 +208,8 @@ impl Device {
 
     /// Reads device configuration at `offset` (specification 2.5.1).  May sleep.
     ///
-    /// 1, 2 and 4 bytes are one access; any other length is read byte by byte, again until the
-    /// generation shows that nothing changed meanwhile.
+    /// 1, 2 and 4 bytes are one access.  8 bytes are the transport's to split; any other length is
+    /// read byte by byte: both again until the generation shows that nothing changed meanwhile.
     ///
     /// # Errors
     ///
@@ -193,8 +221,12 @@ impl Device {
         }
         let mut before = self.config_generation();
         for _ in 0..GENERATION_RETRIES {
-            for (at, byte) in bytes.iter_mut().enumerate() {
-                self.read_config_once(offset + at as u32, core::slice::from_mut(byte));
+            if bytes.len() == 8 {
+                self.read_config_once(offset, bytes);
+            } else {
+                for (at, byte) in bytes.iter_mut().enumerate() {
+                    self.read_config_once(offset + at as u32, core::slice::from_mut(byte));
+                }
             }
             let after = self.config_generation();
             if after == before {
@@ -202,11 +234,13 @@ impl Device {
             }
             before = after;
         }
-        dev_err!(
-            self.as_device(),
-            "configuration changed during each of {} reads\n",
-            GENERATION_RETRIES
-        );
+        kernel::do_once_lite! {
+            dev_err!(
+                self.as_device(),
+                "configuration changed during each of {} reads\n",
+                GENERATION_RETRIES
+            )
+        }
         Err(EIO)
     }
 
@@ -225,7 +259,15 @@ impl Device {
     }
 
     /// Writes device configuration at `offset`.  May sleep.
+    ///
+    /// 1, 2, 4 and 8 bytes are the transport's to write at once; any other length goes byte by byte.
     pub fn write_config(&self, offset: u32, bytes: &[u8]) {
+        if !matches!(bytes.len(), 1 | 2 | 4 | 8) {
+            for (at, byte) in bytes.iter().enumerate() {
+                self.write_config(offset + at as u32, core::slice::from_ref(byte));
+            }
+            return;
+        }
         if let Some(set) = self.ops().set {
             // SAFETY: The callback reads as many bytes as there are.
             unsafe {
@@ -245,6 +287,19 @@ impl Device {
             Some(generation) => unsafe { generation(self.as_raw()) },
             None => 0,
         }
+    }
+}
+
+/// Serialisation.
+impl Device {
+    /// Runs `f` with the device lock held: no driver is bound or unbound meanwhile.  May sleep.
+    pub(crate) fn with_device_lock<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
+        // SAFETY: The device is initialised, and unlocked below.
+        unsafe { bindings::virtio_device_lock(&raw mut (*self.as_raw()).dev) };
+        let result = f(self);
+        // SAFETY: Locked above.
+        unsafe { bindings::virtio_device_unlock(&raw mut (*self.as_raw()).dev) };
+        result
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! The glue owns the order of things.  To bind: features, queues, [`Driver::probe`] (which may
 //! fill the queues), DRIVER_OK, [`Driver::ready`].  To unbind, freeze or recover:
-//! [`Driver::remove`], break the queues, reset and read it back, wait for callbacks, give unused
-//! buffers back, drop the driver's data, delete the queues.  If the device does not acknowledge
+//! [`Driver::remove`], break the queues, reset and read it back, wait for callbacks, drop the
+//! driver's data, free unused buffers, delete the queues.  If the device does not acknowledge
 //! the reset, what it may still write to is leaked, and said so.
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
         QueueSpec,
         Queues, //
     },
+    recovery, //
 };
 use core::{
     marker::PhantomData,
@@ -254,6 +255,9 @@ impl<T: Driver> Adapter<T> {
     }
 
     fn bind(dev: &Device) -> Result {
+        // A C driver may have left its own pointer behind.
+        // SAFETY: One word, and no callback of ours runs yet.
+        unsafe { ptr::write_volatile(&raw mut (*dev.as_raw()).priv_, ptr::null_mut()) };
         let specs = T::queues(&Init(dev))?;
         let mut found = Self::find_queues(dev, &specs)?;
         let mut make = || -> Result<KBox<Bound<T>>> {
@@ -273,6 +277,8 @@ impl<T: Driver> Adapter<T> {
             }
         }
         lifecycle::ready(dev);
+        // SAFETY: Queues of this device, which exist until `delete_queues`.
+        dev.for_each_queue(|queue| unsafe { Vring::from_raw(queue.as_ptr()).start() });
         // SAFETY: Set just now; dropped by `unbind` alone.
         if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
             if let Err(error) = T::ready(&Running(dev), data) {
@@ -280,6 +286,7 @@ impl<T: Driver> Adapter<T> {
                 return Err(error);
             }
         }
+        recovery::enable(dev, true);
         Ok(())
     }
 
@@ -305,10 +312,10 @@ impl<T: Driver> Adapter<T> {
             )?;
             queues.push(ptr::null_mut(), GFP_KERNEL)?;
         }
+        let mut found = KVec::from_elem(None, specs.len(), GFP_KERNEL)?;
         dev.find_queues(&mut infos, &mut queues)?;
-        let mut found = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
-        for queue in queues.iter() {
-            found.push(NonNull::new(*queue), GFP_KERNEL)?;
+        for (found, queue) in found.iter_mut().zip(queues.iter()) {
+            *found = NonNull::new(*queue);
         }
         Ok(found)
     }
@@ -316,6 +323,7 @@ impl<T: Driver> Adapter<T> {
     /// Ends the driver's use of the device, in the order that the module explains.
     fn unbind(dev: &Device) {
         let vdev = dev.as_raw();
+        recovery::enable(dev, false);
         // SAFETY: Bound to this driver.
         if let Some(data) = unsafe { Self::data(vdev) } {
             T::remove(data);
@@ -329,8 +337,12 @@ impl<T: Driver> Adapter<T> {
             bound
         };
         dev.synchronize_callbacks();
+        if !bound.is_null() {
+            // SAFETY: Made by `bind`; no callback sees it any more.
+            drop(unsafe { KBox::from_raw(bound) });
+        }
         match quiesced {
-            // SAFETY: Reset, callbacks done, the driver stopped: nobody uses the queues.
+            // SAFETY: Reset, callbacks done, and the driver's handles dropped with its data.
             Ok(()) => dev.for_each_queue(|queue| unsafe { virtio_ring::drain(queue) }),
             Err(failed) => {
                 dev_err!(
@@ -341,10 +353,6 @@ impl<T: Driver> Adapter<T> {
                 // SAFETY: Queues of this device, which exist until `delete_queues`.
                 dev.for_each_queue(|queue| unsafe { Vring::from_raw(queue.as_ptr()).condemn() });
             }
-        }
-        if !bound.is_null() {
-            // SAFETY: Made by `bind`; no callback sees it any more.
-            drop(unsafe { KBox::from_raw(bound) });
         }
         // SAFETY: As above; what handles are left hold references of their own.
         unsafe { dev.delete_queues() };

@@ -52,7 +52,7 @@ state! {
 pub(crate) fn probe(dev: &Device, driver: DriverOps<'_>) -> Result {
     dev.add_status(Status::DRIVER);
     negotiate::negotiate(dev, driver)?;
-    driver.probe(dev)?;
+    driver.probe(dev).unwrap_or(Err(EINVAL))?;
     make_ready(dev);
     driver.scan(dev);
     dev.set_core_config_changes(true);
@@ -138,22 +138,18 @@ fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
     run().inspect_err(|_| dev.add_status(Status::FAILED))
 }
 
-/// A driver may do without `freeze` and `restore`.
-fn optional(result: Result) -> Result {
-    match result {
-        Err(error) if error == EOPNOTSUPP => Ok(()),
-        result => result,
-    }
-}
-
 /// Quiesces the device before the system sleeps (C: `virtio_device_freeze`).  May sleep.
 ///
 /// # Errors
 ///
 /// Those of the driver; then the device goes on as before.
 pub fn freeze(dev: &Device) -> Result {
+    dev.with_device_lock(freeze_locked)
+}
+
+fn freeze_locked(dev: &Device) -> Result {
     pause(dev, || match dev.driver() {
-        Some(driver) => optional(driver.freeze(dev)),
+        Some(driver) => driver.freeze(dev).unwrap_or(Ok(())),
         None => Ok(()),
     })
 }
@@ -165,45 +161,57 @@ pub fn freeze(dev: &Device) -> Result {
 /// `EIO` if it does not reset, `ENODEV` if its features changed, or those of the driver; then its
 /// status is FAILED.
 pub fn restore(dev: &Device) -> Result {
+    dev.with_device_lock(restore_locked)
+}
+
+fn restore_locked(dev: &Device) -> Result {
     let driver = dev.driver();
     resume(
         dev,
-        driver.map(|driver| move || optional(driver.restore(dev))),
+        driver.map(|driver| move || driver.restore(dev).unwrap_or(Ok(()))),
     )
 }
 
-/// Quiesces the device before a reset (C: `virtio_device_reset_prepare`).  May sleep; the device
-/// lock is held.
+/// Quiesces the device before a reset (C: `virtio_device_reset_prepare`).  May sleep.
 ///
 /// # Errors
 ///
 /// `EOPNOTSUPP` without a driver that can, or its own.
 pub fn reset_prepare(dev: &Device) -> Result {
-    let driver = dev.driver().filter(|driver| driver.survives_reset());
-    let driver = driver.ok_or(EOPNOTSUPP)?;
-    pause(dev, || driver.reset_prepare(dev))
+    dev.with_device_lock(reset_prepare_locked)
 }
 
-/// Brings the device back after a reset (C: `virtio_device_reset_done`).  May sleep; the device
-/// lock is held.
+/// As [`reset_prepare`], for those who hold the device lock.
+pub(crate) fn reset_prepare_locked(dev: &Device) -> Result {
+    let driver = dev.driver().filter(|driver| driver.survives_reset());
+    let driver = driver.ok_or(EOPNOTSUPP)?;
+    pause(dev, || driver.reset_prepare(dev).unwrap_or(Err(EOPNOTSUPP)))
+}
+
+/// Brings the device back after a reset (C: `virtio_device_reset_done`).  May sleep.
 ///
 /// # Errors
 ///
 /// As [`restore`], and `EOPNOTSUPP` without a driver that can.
 pub fn reset_done(dev: &Device) -> Result {
+    dev.with_device_lock(reset_done_locked)
+}
+
+/// As [`reset_done`], for those who hold the device lock.
+pub(crate) fn reset_done_locked(dev: &Device) -> Result {
     let driver = dev.driver().filter(|driver| driver.survives_reset());
     let driver = driver.ok_or(EOPNOTSUPP)?;
-    resume(dev, Some(|| driver.reset_done(dev)))
+    resume(
+        dev,
+        Some(|| driver.reset_done(dev).unwrap_or(Err(EOPNOTSUPP))),
+    )
 }
 
 /// Handles a configuration change interrupt (C: `virtio_config_changed`).  Any context.
 ///
-/// While the core or the driver hold changes back, it is remembered and delivered later.
-/// DEVICE_NEEDS_RESET (specification 2.1.2) starts a recovery.
+/// While the core or the driver hold changes back, it is remembered and delivered later.  It is
+/// how a device tells of DEVICE_NEEDS_RESET too (specification 2.1.2), for which see [`recovery`].
 pub fn config_changed(dev: &Device) {
-    let status = dev.status();
-    if status.contains(Status::DEVICE_NEEDS_RESET) && !status.is_all_ones() {
-        recovery::schedule(dev);
-    }
+    recovery::schedule(dev);
     dev.with_config_lock(|dev| dev.deliver_config_change());
 }

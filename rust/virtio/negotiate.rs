@@ -44,10 +44,7 @@ pub(crate) fn negotiate(dev: &Device, driver: DriverOps<'_>) -> Result {
     dev.finalize_features()?;
 
     let before = dev.features();
-    match driver.validate(dev) {
-        Err(error) if error != EOPNOTSUPP => return Err(error),
-        _ => {}
-    }
+    driver.validate(dev).unwrap_or(Ok(()))?;
     if dev.features() != before {
         dev.finalize_features()?;
     }

@@ -47,11 +47,9 @@ macro_rules! optional {
     ($($(#[$attr:meta])* $name:ident)*) => {$(
         $(#[$attr])*
         ///
-        /// # Errors
-        ///
-        /// The driver's; `EOPNOTSUPP` if it has no such callback.
-        pub(crate) fn $name(self, dev: &Device) -> Result {
-            call(self.0.$name.ok_or(EOPNOTSUPP)?, dev)
+        /// `None` if it has no such callback.
+        pub(crate) fn $name(self, dev: &Device) -> Option<Result> {
+            self.0.$name.map(|callback| call(callback, dev))
         }
     )*};
 }

@@ -9,7 +9,9 @@ use crate::{
         Buffer,
         Completed, //
     },
-    lifecycle::Configured, //
+    device::Device,
+    lifecycle::Configured,
+    recovery, //
 };
 use core::{
     marker::PhantomData,
@@ -18,7 +20,6 @@ use core::{
 use kernel::prelude::*;
 use virtio_bindings as bindings;
 use virtio_ring::{
-    AddErrorKind,
     CbState,
     Segment,
     Token,
@@ -56,6 +57,7 @@ impl Queues<'_> {
         // INVARIANT: Handed out once, with a reference.
         Ok(Virtqueue {
             vring: NonNull::from(vring),
+            added: false,
             _buffers: PhantomData,
         })
     }
@@ -67,6 +69,15 @@ impl Queues<'_> {
 unsafe fn release<B: Buffer>(token: Token) {
     // SAFETY: By the contract; every token comes back once.
     drop(unsafe { B::from_raw(token.data) });
+}
+
+/// Why a buffer was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddErrorKind {
+    /// The memory could not be mapped for the device: try again later.
+    NoMapping,
+    /// The ring did not take it.
+    Ring(virtio_ring::AddErrorKind),
 }
 
 /// Why a buffer was not added, and the buffer.
@@ -87,13 +98,16 @@ pub struct Notification {
 unsafe impl Send for Notification {}
 
 impl Notification {
-    /// Tells the device.  Any context.
+    /// Tells the device, once it is ready: before, that is forbidden (specification 3.1.1), and
+    /// [`Driver::ready`](crate::driver::Driver::ready) is the place to kick.  Any context.
     pub fn send(self) {
         // SAFETY: Holds a reference.  Under RCU: the transport unmaps the register only after it
         // broke the queue and a grace period went by (`virtio_ring::delete`).
         unsafe {
             let _guard = kernel::sync::rcu::read_lock();
-            self.vring.as_ref().notify();
+            if self.vring.as_ref().is_started() {
+                self.vring.as_ref().notify();
+            }
         }
     }
 }
@@ -114,6 +128,8 @@ impl Drop for Notification {
 /// The only handle of its queue, with a reference to it; every token in the queue is a `B`.
 pub struct Virtqueue<B: Buffer> {
     vring: NonNull<Vring>,
+    /// Something was added since the last kick.
+    added: bool,
     _buffers: PhantomData<B>,
 }
 
@@ -132,6 +148,10 @@ impl<B: Buffer> Virtqueue<B> {
     ///
     /// Why not; the buffer comes back.
     pub fn add(&mut self, buffer: B) -> Result<(), AddError<B>> {
+        if self.is_broken() {
+            let kind = AddErrorKind::Ring(virtio_ring::AddErrorKind::Broken);
+            return Err(AddError { kind, buffer });
+        }
         let (memory, len) = buffer.memory();
         let mapper = self.vring().mapper();
         // SAFETY: By the contract of `Buffer`; unmapped when it comes back.
@@ -140,7 +160,7 @@ impl<B: Buffer> Virtqueue<B> {
         };
         let Ok(addr) = mapped else {
             return Err(AddError {
-                kind: AddErrorKind::Full,
+                kind: AddErrorKind::NoMapping,
                 buffer,
             });
         };
@@ -160,23 +180,40 @@ impl<B: Buffer> Virtqueue<B> {
                         virtio_ring::Direction::Writable,
                     );
                     AddError {
-                        kind,
+                        kind: AddErrorKind::Ring(kind),
                         buffer: B::from_raw(token.data),
                     }
-                })
+                })?;
         }
+        self.added = true;
+        Ok(())
     }
 
     /// Takes the next buffer that the device has used.  Any context.
+    ///
+    /// A device that breaks the queue is recovered, see [`crate::recovery`].
     pub fn get_buf(&mut self) -> Option<Completed<B>> {
+        let was_whole = !self.is_broken();
         // SAFETY: `&mut self` is exclusive.
-        let (token, written) = unsafe { self.vring().get()? };
+        let Some((token, written)) = (unsafe { self.vring().get() }) else {
+            if was_whole && self.is_broken() {
+                // SAFETY: A queue that was whole is of a device that is bound.
+                unsafe {
+                    recovery::schedule_broken(Device::from_raw((*self.vring().as_raw()).vdev));
+                }
+            }
+            return None;
+        };
         // SAFETY: By the type invariants; every token comes back once.
         Some(Completed::new(unsafe { B::from_raw(token.data) }, written))
     }
 
     /// Makes what was added visible; the notification, if one is due, is the caller's to send.
+    /// Nothing added since the last kick, nothing due.
     pub fn kick(&mut self) -> Option<Notification> {
+        if !core::mem::take(&mut self.added) {
+            return None;
+        }
         // SAFETY: `&mut self` is exclusive.
         if !unsafe { self.vring().kick_prepare() } {
             return None;

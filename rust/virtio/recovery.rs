@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Recovery from DEVICE_NEEDS_RESET (specification 2.1.2).
+//! Recovery from DEVICE_NEEDS_RESET (specification 2.1.2), and from a device that broke a queue.
 //!
-//! The interrupt that tells of it schedules [`run`], which takes the device through the driver's
-//! `reset_prepare`, a reset, and `reset_done`.  A device that keeps asking is given up.
+//! For drivers that ask for it ([`enable`]), a configuration interrupt or a broken queue schedules
+//! [`run`], which takes the device through the driver's `reset_prepare`, a reset, and `reset_done`.
+//! A device that keeps needing it is given up.  C drivers are left alone, as by the C core: some of
+//! them wait in `reset_prepare` for requests that such a device never completes.
 
 use crate::{
     device::Device,
@@ -15,6 +17,11 @@ use core::ptr::{
 };
 use kernel::{
     prelude::*,
+    sync::atomic::{
+        AtomicFlag,
+        Full,
+        Relaxed, //
+    },
     time::{
         Delta,
         Instant,
@@ -38,6 +45,10 @@ const WINDOW: Delta = Delta::from_secs(60);
 struct State {
     work: Opaque<bindings::work_struct>,
     vdev: NonNull<bindings::virtio_device>,
+    /// The bound driver wants to be recovered.
+    enabled: AtomicFlag,
+    /// A queue broke: recover whatever the status says.
+    broken: AtomicFlag,
     /// Only [`run`] uses it, which never runs twice at a time.
     history: core::cell::UnsafeCell<History>,
 }
@@ -61,6 +72,8 @@ pub(crate) unsafe fn attach(vdev: NonNull<bindings::virtio_device>) -> Result {
         State {
             work: Opaque::zeroed(),
             vdev,
+            enabled: AtomicFlag::new(false),
+            broken: AtomicFlag::new(false),
             history: core::cell::UnsafeCell::new(History {
                 window: None,
                 attempts: 0,
@@ -81,8 +94,8 @@ pub(crate) unsafe fn attach(vdev: NonNull<bindings::virtio_device>) -> Result {
 ///
 /// # Safety
 ///
-/// `vdev` is off the bus, so that no interrupt schedules any more, and still allocated; the device
-/// lock is not held.
+/// `vdev` is off the bus, so that nothing schedules any more, and still allocated; the device lock
+/// is not held.
 pub(crate) unsafe fn detach(vdev: NonNull<bindings::virtio_device>) {
     // SAFETY: By the contract; set by `attach`.
     unsafe {
@@ -95,35 +108,58 @@ pub(crate) unsafe fn detach(vdev: NonNull<bindings::virtio_device>) {
     }
 }
 
-/// Schedules a recovery.  Any context.
+fn state(dev: &Device) -> Option<&State> {
+    // SAFETY: Set from before the device is on the bus until it is off it; drivers and interrupts
+    // live in between.
+    unsafe { (*dev.as_raw()).dev.platform_data.cast::<State>().as_ref() }
+}
+
+/// Switches recovery on while a driver is bound that wants it.
+pub(crate) fn enable(dev: &Device, enabled: bool) {
+    if let Some(state) = state(dev) {
+        state.broken.store(false, Relaxed);
+        state.enabled.store(enabled, Relaxed);
+    }
+}
+
+fn queue_work(state: &State) {
+    // SAFETY: Initialised by `attach`.
+    unsafe { bindings::virtio_schedule_work(state.work.get()) };
+}
+
+/// Has the device looked at: it may need a reset.  Any context.
 pub(crate) fn schedule(dev: &Device) {
-    // SAFETY: Set for as long as the device has interrupts.
-    unsafe {
-        let state = (*dev.as_raw()).dev.platform_data.cast::<State>();
-        if !state.is_null() {
-            bindings::virtio_schedule_work((*state).work.get());
-        }
+    if let Some(state) = state(dev).filter(|state| state.enabled.load(Relaxed)) {
+        queue_work(state);
+    }
+}
+
+/// Has the device recovered: it broke a queue.  Any context.
+pub(crate) fn schedule_broken(dev: &Device) {
+    if let Some(state) = state(dev).filter(|state| state.enabled.load(Relaxed)) {
+        state.broken.store(true, Relaxed);
+        queue_work(state);
     }
 }
 
 extern "C" fn work(work: *mut bindings::work_struct) {
     // SAFETY: `work` is the first field of a `State`, which outlives it.
     let state = unsafe { &*work.cast::<State>() };
-    let vdev = state.vdev.as_ptr();
-    // SAFETY: By the type invariants of `State`; the history has one user.
-    unsafe {
-        bindings::virtio_device_lock(&raw mut (*vdev).dev);
-        let dev = Device::from_raw(vdev);
-        if dev.driver().is_some() {
-            run(dev, &mut *state.history.get());
+    // SAFETY: By the type invariants of `State`.
+    let dev = unsafe { Device::from_raw(state.vdev.as_ptr()) };
+    dev.with_device_lock(|dev| {
+        if dev.driver().is_some() && state.enabled.load(Relaxed) {
+            // SAFETY: Works do not run twice at a time.
+            run(dev, state, unsafe { &mut *state.history.get() });
         }
-        bindings::virtio_device_unlock(&raw mut (*vdev).dev);
-    }
+    });
 }
 
-/// Recovers the device, or gives it up.  The device lock is held.
-fn run(dev: &Device, history: &mut History) {
-    if !dev.status().contains(Status::DEVICE_NEEDS_RESET) {
+/// Recovers the device if it needs it, or gives it up.  The device lock is held.
+fn run(dev: &Device, state: &State, history: &mut History) {
+    let status = dev.status();
+    let broken = state.broken.xchg(false, Full);
+    if status.is_all_ones() || !(broken || status.contains(Status::DEVICE_NEEDS_RESET)) {
         return;
     }
     let now = Instant::<Monotonic>::now();
@@ -138,19 +174,23 @@ fn run(dev: &Device, history: &mut History) {
             ATTEMPTS,
             WINDOW.as_nanos() / 1_000_000_000
         );
-        history.attempts += 1;
-    }
-    if history.attempts > ATTEMPTS {
-        dev.break_queues();
+        // The driver stops, so that nobody waits for the device.
+        let _ = lifecycle::reset_prepare_locked(dev);
+        state.enabled.store(false, Relaxed);
+        dev.add_status(Status::FAILED);
         return;
     }
     history.attempts += 1;
-    dev_warn!(dev.as_device(), "device needs reset\n");
-    let result = lifecycle::reset_prepare(dev).and_then(|()| lifecycle::reset_done(dev));
+    dev_warn!(
+        dev.as_device(),
+        "device needs reset (status {:#x})\n",
+        status.bits()
+    );
+    let result =
+        lifecycle::reset_prepare_locked(dev).and_then(|()| lifecycle::reset_done_locked(dev));
     match result {
         Ok(()) => dev_info!(dev.as_device(), "recovered\n"),
         Err(error) => {
-            dev.break_queues();
             dev_err!(
                 dev.as_device(),
                 "cannot recover from DEVICE_NEEDS_RESET: {:?}\n",

@@ -378,10 +378,7 @@ impl<T: Transport> Ops<T> {
         unsafe { embedding::<T>(vdev) }.0.features().to_u64s()[0]
     }
 
-    extern "C" fn get_extended_features(
-        vdev: *mut bindings::virtio_device,
-        features: *mut u64,
-    ) {
+    extern "C" fn get_extended_features(vdev: *mut bindings::virtio_device, features: *mut u64) {
         // SAFETY: The table belongs to embeddings of `T`; callers give room for all words.
         unsafe {
             let words = embedding::<T>(vdev).0.features().to_u64s();

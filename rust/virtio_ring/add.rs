@@ -328,7 +328,14 @@ impl Vring {
     unsafe fn add_direct(&self, lists: &Lists<'_>, token: Token) -> Result {
         // SAFETY: By the contract.
         unsafe {
-            let mut builder = self.ring().begin(lists.total as usize).map_err(errno)?;
+            let mut builder =
+                self.ring()
+                    .begin(lists.total as usize)
+                    .map_err(|kind| match kind {
+                        // No table for it now; C's word for that.
+                        AddErrorKind::TooLong => ENOSPC,
+                        kind => errno(kind),
+                    })?;
             let filled = lists.for_each(self, |segment, dir| {
                 match dir {
                     Direction::Readable => builder.readable(segment),

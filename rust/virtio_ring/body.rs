@@ -16,7 +16,8 @@ use core::{
 };
 use kernel::{
     ffi::c_uint,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 use virtio_bindings as bindings;
 use virtqueue::{
@@ -30,6 +31,7 @@ use virtqueue::{
     Observer,
     QueueSize,
     Ring,
+    Shared,
     Slot, //
 };
 
@@ -66,6 +68,7 @@ impl Body {
         align: u32,
         weak_barriers: bool,
         may_reduce: bool,
+        shared: Arc<Shared>,
     ) -> Result<Self> {
         let areas = loop {
             match allocate(mapper, config.layout, config.size, align) {
@@ -84,7 +87,9 @@ impl Body {
         let starts = area_addresses(&config, align, &areas).map(|starts| starts.map(|(at, _)| at));
         let made = match starts {
             // SAFETY: Zeroed areas of the right sizes, which live until `Body::free`.
-            Some(starts) => unsafe { Self::on_memory(starts, &config, align, weak_barriers) },
+            Some(starts) => unsafe {
+                Self::on_memory(starts, &config, align, weak_barriers, shared)
+            },
             None => Err(EINVAL),
         };
         match made {
@@ -109,6 +114,7 @@ impl Body {
         config: &Config,
         align: u32,
         weak_barriers: bool,
+        shared: Arc<Shared>,
     ) -> Result<Self> {
         let size = config.size.get();
         let mut slots = KVVec::with_capacity(usize::from(size), GFP_KERNEL)?;
@@ -116,17 +122,17 @@ impl Body {
             slots.push(Slot::EMPTY, GFP_KERNEL)?;
         }
         // SAFETY: By the contract.
-        let memory = unsafe { Memory::new(starts, size, weak_barriers) };
+        let memory = unsafe { Memory::new(starts, size, weak_barriers, shared) };
         let memory = NonNull::from(KBox::leak(KBox::new(memory, GFP_KERNEL)?));
         // SAFETY: Leaked; taken back when the ring and the observer are gone.
-        let shared: &'static Memory = unsafe { memory.as_ref() };
-        match Ring::new(*config, shared, (slots, KVVec::new())) {
+        let borrowed: &'static Memory = unsafe { memory.as_ref() };
+        match Ring::new(*config, borrowed, (slots, KVVec::new())) {
             Ok(ring) => Ok(Self {
                 observer: ring.observer(),
                 ring: UnsafeCell::new(ring),
                 memory,
                 areas: KVec::new(),
-                view: split_view(config, align, shared),
+                view: split_view(config, align, borrowed),
             }),
             Err(_) => {
                 // SAFETY: Leaked above; `Ring::new` kept nothing.
@@ -134,6 +140,12 @@ impl Body {
                 Err(EINVAL)
             }
         }
+    }
+
+    /// The words that are used without serialisation.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        // SAFETY: By the type invariants, alive.
+        unsafe { self.memory.as_ref() }.shared_words()
     }
 
     /// The number of descriptors.

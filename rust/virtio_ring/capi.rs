@@ -414,23 +414,23 @@ export! {
     }
 
     unsafe fn __virtqueue_break(vq: Queue) {
-        Vring::from_raw(vq).observer().break_ring();
+        Vring::from_raw(vq).shared().break_ring();
     }
 
     unsafe fn __virtqueue_unbreak(vq: Queue) {
-        Vring::from_raw(vq).observer().mem().unbreak();
+        Vring::from_raw(vq).shared().unbreak();
     }
 
     unsafe fn virtqueue_is_broken(vq: *const bindings::virtqueue) -> bool {
-        Vring::from_raw(vq).observer().is_broken()
+        Vring::from_raw(vq).shared().is_broken()
     }
 
     unsafe fn virtio_break_device(vdev: *mut bindings::virtio_device) {
-        for_each_queue(vdev, |vring| vring.observer().break_ring());
+        for_each_queue(vdev, |vring| vring.shared().break_ring());
     }
 
     unsafe fn __virtio_unbreak_device(vdev: *mut bindings::virtio_device) {
-        for_each_queue(vdev, |vring| vring.observer().mem().unbreak());
+        for_each_queue(vdev, |vring| vring.shared().unbreak());
     }
 
     unsafe fn virtqueue_get_desc_addr(vq: *const bindings::virtqueue) -> bindings::dma_addr_t {

@@ -6,7 +6,10 @@
 //! `Documentation/virtio/memory-ordering.rst`.
 
 use core::ptr::NonNull;
-use kernel::macros::kunit_tests;
+use kernel::{
+    macros::kunit_tests,
+    sync::Arc, //
+};
 use virtio_bindings as bindings;
 use virtqueue::{
     layout::PackedLayout,
@@ -48,7 +51,7 @@ pub struct Memory {
     device: NonNull<u8>,
     size: u16,
     weak_barriers: bool,
-    shared: Shared,
+    shared: Arc<Shared>,
 }
 
 // SAFETY: Plain memory; `Shared` is made for concurrent use.
@@ -66,6 +69,7 @@ impl Memory {
         [desc, driver, device]: [NonNull<u8>; 3],
         size: u16,
         weak_barriers: bool,
+        shared: Arc<Shared>,
     ) -> Self {
         // INVARIANT: By the contract.
         Self {
@@ -74,7 +78,7 @@ impl Memory {
             device,
             size,
             weak_barriers,
-            shared: Shared::new(),
+            shared,
         }
     }
 
@@ -89,9 +93,9 @@ impl Memory {
         self.size
     }
 
-    /// Lets the queue be used again (C: `__virtqueue_unbreak`).
-    pub(crate) fn unbreak(&self) {
-        self.shared.unbreak();
+    /// The words that are used without serialisation.
+    pub(crate) fn shared_words(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Writes the little-endian `value` at byte `offset` of `area`.
@@ -355,7 +359,10 @@ mod tests {
         // SAFETY: The block is larger than `layout.total`.
         let starts = unsafe { [start, start.add(layout.avail), start.add(layout.used)] };
         // SAFETY: Zeroed; the block outlives its user.
-        Ok((unsafe { Memory::new(starts, SIZE, true) }, layout))
+        Ok((
+            unsafe { Memory::new(starts, SIZE, true, Arc::new(Shared::new(), GFP_KERNEL)?) },
+            layout,
+        ))
     }
 
     #[test]
@@ -421,7 +428,8 @@ mod tests {
         // SAFETY: Inside the block: the ring has 128 bytes.
         let starts = unsafe { [start, start.add(256), start.add(512)] };
         // SAFETY: As above; zeroed.
-        let memory = unsafe { Memory::new(starts, SIZE, true) };
+        let memory =
+            unsafe { Memory::new(starts, SIZE, true, Arc::new(Shared::new(), GFP_KERNEL)?) };
         memory.store_desc_body(3, 0x1122_3344_5566_7788, 0x99aa_bbcc, 0xddee);
         memory.store_desc_flags(3, 0x8080);
         // SAFETY: Inside the block; the ring is an array of `struct vring_packed_desc`.

@@ -33,6 +33,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Arc,
         Refcount, //
     },
     types::Opaque, //
@@ -55,7 +56,8 @@ use virtqueue::{
     Observer,
     QueueSize,
     RingError,
-    Segment, //
+    Segment,
+    Shared, //
 };
 
 /// What a transport asks for when it makes a queue.
@@ -132,6 +134,10 @@ pub struct Vring {
     /// The device may still own ring and buffers: they are never freed.
     condemned: Atomic<bool>,
     reported: Atomic<bool>,
+    /// The device is ready: it may be notified.
+    started: Atomic<bool>,
+    /// Outlives every body: looked at by those who do not serialise with a resize.
+    shared: Arc<Shared>,
     /// Frees a buffer that comes back unused; set by the typed handle.
     release: UnsafeCell<Option<unsafe fn(Token)>>,
 }
@@ -152,15 +158,12 @@ pub struct Addresses {
 }
 
 /// Types whose devices are known to report wrong used lengths: these are cut down, where for
-/// others they break the queue.  All that we do not know well enough is among them.
-fn length_policy(device: u32) -> LengthPolicy {
-    const EXACT: [DeviceType; 4] = [
-        DeviceType::NET,
-        DeviceType::BLOCK,
-        DeviceType::RNG,
-        DeviceType::BALLOON,
-    ];
-    if EXACT.iter().any(|exact| exact.id() == device) {
+/// others they break the queue.  All that we do not know well enough is among them; the balloon of
+/// QEMU before 6.2 is.
+fn length_policy(device: u32, features: &Features) -> LengthPolicy {
+    const EXACT: [DeviceType; 3] = [DeviceType::NET, DeviceType::BLOCK, DeviceType::RNG];
+    // What a legacy device says is to be ignored (specification 2.7.8.1).
+    if features.has::<transport::Version1>() && EXACT.iter().any(|exact| exact.id() == device) {
         LengthPolicy::Reject
     } else {
         LengthPolicy::Clamp
@@ -331,7 +334,7 @@ impl Vring {
     /// Returns whether the device can have heard it.
     #[inline]
     pub fn notify(&self) -> bool {
-        if self.observer().is_broken() {
+        if self.shared.is_broken() {
             return false;
         }
         // SAFETY: The transport's function, on a queue that it has not deleted: `delete` breaks
@@ -339,15 +342,32 @@ impl Vring {
         if unsafe { (self.notify)(self.as_raw()) } {
             return true;
         }
-        self.observer().break_ring();
+        self.shared.break_ring();
         false
+    }
+
+    /// What needs no serialisation, not even with a resize.
+    #[inline]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The device is ready to be notified.
+    pub fn start(&self) {
+        self.started.store(true, Relaxed);
+    }
+
+    /// Whether the device is ready to be notified.
+    #[inline]
+    pub fn is_started(&self) -> bool {
+        self.started.load(Relaxed)
     }
 
     /// Marks ring and buffers as still owned by a device that did not acknowledge its reset:
     /// from now on nothing of them is freed.
     pub fn condemn(&self) {
         self.condemned.store(true, Relaxed);
-        self.observer().break_ring();
+        self.shared.break_ring();
     }
 
     /// Sets how a buffer that comes back unused is freed.
@@ -384,7 +404,9 @@ impl Vring {
     unsafe fn free(this: KBox<Self>) {
         if this.condemned.load(Relaxed) {
             // The device may write to all of it.
-            core::mem::forget(this);
+            let leaked = KBox::into_raw(this);
+            // SAFETY: Allocated, and never freed: leaked on purpose.
+            unsafe { bindings::virtio_kmemleak_not_leak(leaked.cast()) };
             return;
         }
         let this = KBox::into_inner(this);
@@ -441,8 +463,10 @@ impl Vring {
             self.align,
             self.weak_barriers,
             self.may_reduce,
+            self.shared.clone(),
         )?;
-        // SAFETY: By the contract, nobody looks at the old body.
+        // SAFETY: By the contract, nobody looks at the old body: who does not serialise looks at
+        // `shared`, which stays.
         let old = unsafe { core::ptr::replace(self.body.get(), body) };
         old.free(&self.mapper);
         // SAFETY: By the contract.
@@ -506,6 +530,7 @@ pub(crate) unsafe fn create_mapped(
         params.align,
         weak_barriers(params, &features),
         params.may_reduce,
+        Arc::new(Shared::new(), GFP_KERNEL)?,
     )?;
     finish(vdev, params, mapper, config, body, &features)
 }
@@ -553,6 +578,7 @@ pub(crate) unsafe fn create_in_place(
             &config,
             params.align,
             weak_barriers(params, &features),
+            Arc::new(Shared::new(), GFP_KERNEL)?,
         )?
     };
     finish(vdev, params, mapper, config, body, &features)
@@ -577,7 +603,7 @@ fn config(params: &Params, features: &Features, device: u32) -> Result<Config> {
             indirect: false,
         },
         callbacks: params.callback.is_some(),
-        length_policy: length_policy(device),
+        length_policy: length_policy(device, features),
     })
 }
 
@@ -590,6 +616,7 @@ fn finish(
     body: Body,
     features: &Features,
 ) -> Result<NonNull<bindings::virtqueue>> {
+    let shared = body.shared();
     let Ok(room) = KBox::<Vring>::new_uninit(GFP_KERNEL) else {
         body.free(&mapper);
         return Err(ENOMEM);
@@ -618,6 +645,8 @@ fn finish(
             refs: Refcount::new(1),
             condemned: Atomic::new(false),
             reported: Atomic::new(false),
+            started: Atomic::new(false),
+            shared,
             release: UnsafeCell::new(None),
         },
     );
@@ -650,11 +679,13 @@ pub unsafe fn delete(vq: NonNull<bindings::virtqueue>) {
         bindings::virtio_list_del(&raw mut (*vq.as_ptr()).list);
         bindings::virtio_spin_unlock_irqrestore(lock, flags);
     }
-    vring.observer().break_ring();
+    vring.shared.break_ring();
     if vring.refs.as_atomic().load(Relaxed) > 1 {
         // A driver's handle is left: whoever saw the queue whole may still be notifying.
         // SAFETY: May sleep, by the contract.
         unsafe { bindings::synchronize_rcu() };
+        // And when it goes, the device, which freeing needs, may be gone.
+        vring.condemn();
     }
     // SAFETY: The transport's reference.
     unsafe { Vring::put_ref(NonNull::from(vring)) };
@@ -673,15 +704,20 @@ pub unsafe fn leak(vq: NonNull<bindings::virtqueue>) {
     }
 }
 
-/// Frees the buffers that the device has not used, of a queue with a typed handle.  May sleep.
+/// Frees the buffers that the device has not used, of a queue whose typed handle is gone.  If it is
+/// not, whoever has it may be using the queue: then they are leaked.  May sleep.
 ///
 /// # Safety
 ///
-/// The device was reset, and nobody else uses the queue meanwhile.
+/// The device was reset; but for a typed handle, nobody uses the queue.
 pub unsafe fn drain(vq: NonNull<bindings::virtqueue>) {
     // SAFETY: By the contract.
     unsafe {
         let vring = Vring::from_raw(vq.as_ptr());
+        if vring.refs.as_atomic().load(Relaxed) > 1 {
+            vring.condemn();
+            return;
+        }
         if let Some(release) = *vring.release.get() {
             while let Some(token) = vring.detach() {
                 release(token);
@@ -760,10 +796,7 @@ pub unsafe fn interrupt(vq: NonNull<bindings::virtqueue>) -> bool {
 ///
 /// `vq` was made by [`create`].  Racing with an add gives the value before or after it.
 pub unsafe fn notification_data(vq: NonNull<bindings::virtqueue>) -> u32 {
-    // SAFETY: By the contract; a read of one word.
-    unsafe {
-        let vring = Vring::from_raw(vq.as_ptr());
-        let next = (*vring.body().ring.get()).notification_data();
-        u32::from(next) << 16 | (*vq.as_ptr()).index
-    }
+    // SAFETY: By the contract; the index is constant.
+    let (vring, index) = unsafe { (Vring::from_raw(vq.as_ptr()), (*vq.as_ptr()).index) };
+    u32::from(vring.shared().next_avail()) << 16 | index
 }

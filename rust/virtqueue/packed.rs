@@ -68,6 +68,7 @@ pub struct PackedRing<M, S, const IN_ORDER: bool> {
 impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
     pub(crate) fn new(core: Core<M, S>) -> Self {
         core.shared().set_last_used(PackedIndex::START.off_wrap());
+        core.shared().set_next_avail(PackedIndex::START.off_wrap());
         Self {
             core,
             next_avail: PackedIndex::START,
@@ -377,6 +378,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             // barrier between seeing those flags and reading on (section 2.8.21.1.1).
             mem.publish();
             mem.store_desc_flags(index, flags);
+            mem.shared().set_next_avail(self.next_avail.off_wrap());
         }
     }
 
@@ -555,9 +557,9 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             mem.store_desc_flags(index, 0);
             mem.store_desc_body(index, 0, 0, 0);
         }
-        self.core
-            .shared()
-            .set_last_used(PackedIndex::START.off_wrap());
+        let shared = self.core.shared();
+        shared.set_last_used(PackedIndex::START.off_wrap());
+        shared.set_next_avail(PackedIndex::START.off_wrap());
         self.next_avail = PackedIndex::START;
         self.next_used = PackedIndex::START;
         self.held_back = (0, 0);
@@ -565,10 +567,5 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         self.batch = None;
         self.init_callbacks();
         Ok(())
-    }
-
-    #[inline]
-    pub(crate) fn notification_data(&self) -> u16 {
-        self.next_avail.off_wrap()
     }
 }

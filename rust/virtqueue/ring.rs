@@ -340,9 +340,10 @@ impl<M: RingMem, S: Store> Ring<M, S> {
 
     /// The upper half of notification data (`VIRTIO_F_NOTIFICATION_DATA`, virtio 1.4 section 2.9):
     /// split the next available index, packed the next offset with the wrap counter in bit 15.
+    /// It counts what was published; who does not hold the queue's lock reads it from [`Shared`](crate::Shared).
     #[inline]
     pub fn notification_data(&self) -> u16 {
-        each!(self, r => r.notification_data())
+        each!(self, r => r.core().shared().next_avail())
     }
 
     /// The next used position expected, for diagnostics; see [`Observer::used_index`].

@@ -32,6 +32,8 @@ use crate::{
 pub struct Shared {
     /// Split: free-running index. Packed: offset and wrap counter.
     last_used: AtomicU16,
+    /// What a notification with data says: the next available position that was published.
+    next_avail: AtomicU16,
     /// In-order rings: a batch is being handed out, so there is more without looking at the ring.
     batch: AtomicBool,
     callbacks_off: AtomicBool,
@@ -45,6 +47,7 @@ impl Shared {
     pub const fn new() -> Self {
         Self {
             last_used: AtomicU16::new(0),
+            next_avail: AtomicU16::new(0),
             batch: AtomicBool::new(false),
             callbacks_off: AtomicBool::new(false),
             event_triggered: AtomicBool::new(false),
@@ -70,6 +73,19 @@ impl Shared {
     #[inline]
     pub fn unbreak(&self) {
         self.broken.store(false, Relaxed);
+    }
+
+    /// The available position for a notification with data (virtio 1.4 section 2.9; C:
+    /// `vring_notification_data`): split an index, packed an offset with the wrap counter in bit 15.
+    #[inline]
+    #[must_use]
+    pub fn next_avail(&self) -> u16 {
+        self.next_avail.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_next_avail(&self, value: u16) {
+        self.next_avail.store(value, Relaxed);
     }
 
     #[inline]

@@ -59,6 +59,7 @@ pub struct SplitRing<M, S, const IN_ORDER: bool> {
 impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
     pub(crate) fn new(core: Core<M, S>) -> Self {
         core.shared().set_last_used(0);
+        core.shared().set_next_avail(0);
         Self {
             core,
             avail_idx: WrapIndex::new(0),
@@ -296,6 +297,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
             // device's barrier between reading avail.idx and the entries (section 2.7.13.3.1).
             mem.publish();
             mem.store_avail_idx(self.avail_idx.get());
+            mem.shared().set_next_avail(self.avail_idx.get());
         }
     }
 
@@ -468,6 +470,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         mem.store_used_event(0);
         mem.zero_used_area();
         self.core.shared().set_last_used(0);
+        self.core.shared().set_next_avail(0);
         self.avail_idx = WrapIndex::new(0);
         self.last_used = WrapIndex::new(0);
         self.seen_used = WrapIndex::new(0);
@@ -475,10 +478,5 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         self.batch = None;
         self.init_callbacks();
         Ok(())
-    }
-
-    #[inline]
-    pub(crate) fn notification_data(&self) -> u16 {
-        self.avail_idx.get()
     }
 }

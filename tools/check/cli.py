@@ -58,7 +58,7 @@ def main() -> int:
     begin = time.monotonic()
     suites = options.suites or list(SUITES)
     try:
-        prepare(suites)
+        prepare(suites if not options.only else [])
     except (UserError, StepFailed) as error:
         report.result("guest kernels", FAIL, time.monotonic() - begin, str(error))
         suites = [name for name in suites if not KERNELS[name]]

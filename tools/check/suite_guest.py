@@ -106,9 +106,12 @@ def run_one(instance: Instance, staged: Path, report: Report) -> None:
     took = time.monotonic() - begin
     parser = ktap.parse(log.read_text(errors="replace"))
     share = took / max(len(parser.cases), 1)
+    failed = False
     for case in parser.cases:
-        report.result(f"{instance.name} {case.name}", case.state, share, case.detail, log)
-    failed = any(case.state == FAIL for case in parser.cases)
+        # The end of the log once, with the first case that failed.
+        shown = None if failed else log
+        report.result(f"{instance.name} {case.name}", case.state, share, case.detail, shown)
+        failed = failed or case.state == FAIL
     if not parser.cases:
         report.result(instance.name, FAIL, took, f"no KTAP on its output, status {status}", log)
     elif status not in (0, command.KSFT_SKIP) and not failed:

@@ -120,6 +120,8 @@ def uninstall(flavour: str) -> None:
         for path in where.glob(f"{name}*"):
             path.unlink()
             removed += 1
+    if where.is_dir() and not any(where.iterdir()):
+        where.rmdir()
     base = os.environ.get("INSTALL_MOD_PATH") or "/"
     command = ["depmod", "-b", base, target.version]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -82,6 +82,8 @@ def choose(selection: Selection, stack: str, swaps: dict[str, str]) -> None:
     for name in names:
         default = "rust" if stack == "rust" and name in selection.rust else "c"
         selection.choice[name] = swaps.get(name, default)
+    if stack == "rust" and "rust" not in selection.choice.values() and "c" not in swaps.values():
+        raise UserError("none of our modules has been built for this kernel: `make modules` does.")
 
 
 def stage(selection: Selection, kdir: Path, root: Path) -> Path:

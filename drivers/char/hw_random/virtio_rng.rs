@@ -103,19 +103,28 @@ struct State {
     /// The buffer that is being read, and how far.
     current: Option<Completed<Buffer>>,
     position: usize,
+    /// Buffers that could not be lent, to be tried again.
+    spare: [Option<Buffer>; BUFFERS],
     /// Empty buffers in a row.
     empty: u32,
     removed: bool,
 }
 
 impl State {
-    /// Lends `buffer` to the device again.
+    /// Lends `buffer` to the device again; keeps it if that is not possible now.
     fn lend(&mut self, buffer: Buffer) {
-        // It was in the queue before, so there is room; a broken queue takes none and the
-        // buffer goes.
-        if self.queue.add(buffer).is_ok() {
-            if let Some(notification) = self.queue.kick() {
-                notification.send();
+        if let Err(error) = self.queue.add(buffer) {
+            if let Some(free) = self.spare.iter_mut().find(|slot| slot.is_none()) {
+                *free = Some(error.buffer);
+            }
+        }
+    }
+
+    /// Tries to lend what could not be lent before.
+    fn lend_spare(&mut self) {
+        for at in 0..BUFFERS {
+            if let Some(buffer) = self.spare.get_mut(at).and_then(Option::take) {
+                self.lend(buffer);
             }
         }
     }
@@ -126,6 +135,7 @@ impl State {
     ///
     /// `EIO` from a device that gives empty buffers, or broke its queue.
     fn copy(&mut self, out: &mut ReadBuf<'_>) -> Result {
+        self.lend_spare();
         while out.remaining() != 0 {
             let Some(mut current) = self.current.take().or_else(|| self.next()) else {
                 return if self.queue.is_broken() {
@@ -173,7 +183,19 @@ impl Generator for Source {
             if state.removed {
                 return Err(ENODEV);
             }
-            state.copy(out)?;
+            let copied = state.copy(out);
+            if let Some(notification) = state.queue.kick() {
+                // Not under the lock; and since others may have come meanwhile, from the start.
+                drop(state);
+                notification.send();
+                copied?;
+                if out.remaining() == 0 {
+                    return Ok(());
+                }
+                state = self.state.lock();
+                continue;
+            }
+            copied?;
             if out.remaining() == 0 || !wait {
                 return Ok(());
             }
@@ -204,10 +226,11 @@ impl Driver for VirtioRng {
 
     fn probe(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<impl PinInit<Data, Error>> {
         let mut queue = queues.take::<Buffer>(dev, usize::from(REQUEST_QUEUE))?;
-        for at in 0..BUFFERS {
-            // One is enough, if the device's queue is that small.
-            if queue.add(Buffer::new()?).is_err() && at == 0 {
-                return Err(EIO);
+        let mut spare = [const { None }; BUFFERS];
+        for slot in &mut spare {
+            // What there is no room for now is tried again when somebody reads.
+            if let Err(error) = queue.add(Buffer::new()?) {
+                *slot = Some(error.buffer);
             }
         }
         let source = Arc::pin_init(
@@ -216,6 +239,7 @@ impl Driver for VirtioRng {
                     queue,
                     current: None,
                     position: 0,
+                    spare,
                     empty: 0,
                     removed: false,
                 }),

@@ -66,6 +66,11 @@ class Choice(unittest.TestCase):
         choose(selection, "c", {})
         self.assertNotIn("rust", selection.line())
 
+    def test_nothing_built(self) -> None:
+        selection = Selection(self.selection().c, {})
+        with self.assertRaises(UserError):
+            choose(selection, "rust", {})
+
     def test_not_built(self) -> None:
         with self.assertRaises(UserError):
             choose(self.selection(), "rust", {"virtio_blk": "rust"})

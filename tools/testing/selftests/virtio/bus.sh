@@ -35,7 +35,7 @@ modules_in_use() {
 }
 
 reload() {
-	modprobe -r virtio_rng && [ ! -d /sys/module/virtio_rng ] && modprobe virtio_rng
+	rmmod virtio_rng && [ ! -d /sys/module/virtio_rng ] && modprobe virtio_rng
 }
 
 ktap_print_header

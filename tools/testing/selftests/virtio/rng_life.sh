@@ -25,7 +25,7 @@ load() {
 unload_under_load() {
 	load
 	for _ in $(seq "$UNLOADS"); do
-		modprobe -r virtio_rng && modprobe virtio_rng || return 1
+		rmmod virtio_rng && modprobe virtio_rng || return 1
 	done
 	rm /tmp/load
 	wait
@@ -48,11 +48,11 @@ suspend() {
 
 # The sample takes the device while the driver is away.
 minimal() {
-	modprobe -r virtio_rng
+	rmmod virtio_rng
 	modprobe rust_virtio_minimal || return 1
 	wait_until 10 wrote
 	result=$?
-	modprobe -r rust_virtio_minimal || return 1
+	rmmod rust_virtio_minimal || return 1
 	modprobe virtio_rng
 	return "$result"
 }

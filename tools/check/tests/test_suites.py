@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How the suites find their tests, and what they do with output that is none."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from guest import paths
+
+from check import suite_guest, suite_style
+from check.ktap import FAIL
+from check.suite_guest import Instance
+from check.suite_kunit import cases
+
+
+class Guests(unittest.TestCase):
+    def test_every_selftest_names_its_guests(self) -> None:
+        programs = [*suite_guest.OURS.glob("*.sh"), *suite_guest.OURS.glob("*.py")]
+        found = {instance.program for instance in suite_guest.instances(long=True)}
+        self.assertEqual(found, set(programs))
+        self.assertTrue(programs)
+
+    def test_options(self) -> None:
+        instance = Instance(Path("rng.sh"), "debug", ("--kernel", "debug"))
+        self.assertEqual(instance.name, "guest/rng[debug]")
+        self.assertEqual(instance.option("--kernel", "release"), "debug")
+        self.assertEqual(instance.option("--root", "initramfs"), "initramfs")
+
+
+class Style(unittest.TestCase):
+    def test_licence(self) -> None:
+        with tempfile.TemporaryDirectory(dir=paths.TOP) as name:
+            good, bad = Path(name) / "good.c", Path(name) / "bad.c"
+            good.write_text("// SPDX-License-Identifier: GPL-2.0\n")
+            bad.write_text("int x;\n")
+            self.assertEqual([Path(path).name for path in suite_style.without_spdx([good, bad])], ["bad.c"])
+
+
+class KUnit(unittest.TestCase):
+    def test_silence_is_a_failure(self) -> None:
+        self.assertEqual([case.state for case in cases("[    1.0] booted\n")], [FAIL])
+
+
+if __name__ == "__main__":
+    unittest.main()
