@@ -5,11 +5,20 @@
 #
 # guest split: --kernel release --no-default-devices --device rng
 # guest packed: --kernel release --no-default-devices --device rng,packed=on
+# guest in-order: --kernel release --no-default-devices --device rng,in_order=on
+# guest packed-in-order: --kernel release --no-default-devices --device rng,packed=on,in_order=on
+# guest no-event-idx: --kernel release --no-default-devices --device rng,event_idx=off
+# guest packed-no-event-idx: --kernel release --no-default-devices --device rng,packed=on,event_idx=off
+# guest shared-vector: --kernel release --no-default-devices --device rng,vectors=1
 # guest intx: --kernel release --no-default-devices --device rng,vectors=0
 # guest 1cpu: --kernel release --no-default-devices --device rng --smp 1
+# guest iommu: --kernel release --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device rng,iommu_platform=on,disable-legacy=on
+# guest swiotlb: --kernel release --no-default-devices --append swiotlb=force --device rng,iommu_platform=on,disable-legacy=on
+# guest c-transport: --kernel release --no-default-devices --device rng --swap virtio_pci=c
+# guest c-driver: --kernel release --no-default-devices --device rng --swap virtio_rng=c
 # guest debug-split: --kernel debug --no-default-devices --device rng
-# guest debug-packed: --kernel debug --no-default-devices --device rng,packed=on
-# guest debug-intx: --kernel debug --no-default-devices --device rng,vectors=0
+# guest debug-packed-iommu: --kernel debug --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device rng,packed=on,iommu_platform=on,disable-legacy=on
+# guest debug-intx: --kernel debug --no-default-devices --device rng,vectors=0 --smp 1
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
