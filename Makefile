@@ -57,13 +57,20 @@ kernel guest-root modules clippy rustdoc rust-analyzer modules_install uninstall
 rustfmt rustfmtcheck:
 	@$(GUEST) $@
 
-run: modules
+# What the machine lacks is installed first: one command is enough.
+ready = tools/doctor >/dev/null 2>&1 || tools/doctor --install
+
+run:
+	@$(ready)
+	+@$(GUEST) modules --kernel $(KERNEL)
 	@$(GUEST) run --kernel $(KERNEL)
 
 check:
+	@$(ready)
 	+@tools/check/check $(SUITES)
 
 check-long:
+	@$(ready)
 	+@tools/check/check --long $(SUITES)
 
 clean:
