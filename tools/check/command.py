@@ -16,6 +16,8 @@ from check.report import Report, log_path
 
 KSFT_SKIP = 4
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 
 @dataclass(frozen=True)
 class Command:
@@ -41,12 +43,14 @@ def execute(argv: Sequence[str], log: Path, env: Mapping[str, str], timeout: flo
             cwd=paths.TOP,
             start_new_session=True,
         )
+        _running.add(process)
         try:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             stream.write(f"no end within {timeout:g} seconds\n".encode())
             return None
         finally:
+            _running.discard(process)
             if process.poll() is None:
                 # A guest cleans up after itself when it is asked to end.
                 os.killpg(process.pid, signal.SIGTERM)
@@ -55,6 +59,13 @@ def execute(argv: Sequence[str], log: Path, env: Mapping[str, str], timeout: flo
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+
+
+def stop_all() -> None:
+    """Ask every command that runs in another thread to end."""
+    for process in tuple(_running):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def run(test: Command, report: Report) -> None:

@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,17 @@ SELFTESTS = paths.TOP / "tools/testing/selftests"
 OURS = SELFTESTS / "virtio"
 GUEST = str(paths.TOP / "tools/guest/guest")
 DEFAULT_TIMEOUT = 300.0
+# Guests wait as much as they work: for timers, for suspends, for the host.
+GUESTS_AT_ONCE = 2
 # Files of the kernel's selftests that ours read.
 KSELFTEST = ("kselftest/ktap_helpers.sh",)
 
 _HEADER = re.compile(r"^# guest ([\w.-]+):(.*)$", re.MULTILINE)
 _LONG = re.compile(r"^# long\b", re.MULTILINE)
+
+
+# Arguments of Report.result.
+Outcome = tuple[str, str, float, str, Path]
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,9 @@ def argv(instance: Instance, staged: Path, logs: Path) -> tuple[str, ...]:
     return (GUEST, "run", *arguments, *files, "--", script)
 
 
-def run_one(instance: Instance, staged: Path, report: Report) -> None:
-    """Run INSTANCE and report each of its cases."""
-    begin = report.begin(instance.name)
+def run_one(instance: Instance, staged: Path) -> list[Outcome]:
+    """Run INSTANCE; what each of its cases came to."""
+    begin = time.monotonic()
     log = log_path(f"{instance.name}/output")
     environment = {"PYTHONPATH": str(paths.TOP / "tools")}
     limit = float(instance.option("--timeout", f"{DEFAULT_TIMEOUT:g}"))
@@ -106,16 +113,15 @@ def run_one(instance: Instance, staged: Path, report: Report) -> None:
     took = time.monotonic() - begin
     parser = ktap.parse(log.read_text(errors="replace"))
     share = took / max(len(parser.cases), 1)
-    failed = False
-    for case in parser.cases:
-        # The end of the log once, with the first case that failed.
-        shown = None if failed else log
-        report.result(f"{instance.name} {case.name}", case.state, share, case.detail, shown)
-        failed = failed or case.state == FAIL
+    outcomes: list[Outcome] = [
+        (f"{instance.name} {case.name}", case.state, share, case.detail, log) for case in parser.cases
+    ]
+    failed = any(case.state == FAIL for case in parser.cases)
     if not parser.cases:
-        report.result(instance.name, FAIL, took, f"no KTAP on its output, status {status}", log)
+        outcomes.append((instance.name, FAIL, took, f"no KTAP on its output, status {status}", log))
     elif status not in (0, command.KSFT_SKIP) and not failed:
-        report.result(f"{instance.name} the guest itself", FAIL, took, f"status {status}", log)
+        outcomes.append((f"{instance.name} the guest itself", FAIL, took, f"status {status}", log))
+    return outcomes
 
 
 def run(report: Report, long: bool) -> None:
@@ -126,5 +132,12 @@ def run(report: Report, long: bool) -> None:
     if any(instance.option("--root", "initramfs") != "initramfs" for instance in chosen):
         root.build()
     staged = selftests_directory()
-    for instance in chosen:
-        run_one(instance, staged, report)
+    with ThreadPoolExecutor(max_workers=GUESTS_AT_ONCE) as pool:
+        try:
+            for outcomes in pool.map(lambda instance: run_one(instance, staged), chosen):
+                for outcome in outcomes:
+                    report.result(*outcome)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            command.stop_all()
+            raise
