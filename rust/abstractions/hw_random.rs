@@ -136,7 +136,7 @@ impl<T: Generator> Registration<T> {
             (*hwrng).name = this.name.as_char_ptr();
             (*hwrng).read = Some(read::<T>);
             (*hwrng).cleanup = Some(cleanup::<T>);
-            (*hwrng).priv_ = Arc::as_ptr(&this.generator).expose_provenance() as _;
+            (*hwrng).priv_ = Arc::as_ptr(&this.generator).expose_provenance();
             (*hwrng).quality = quality;
         }
         // SAFETY: Initialised above, and valid until it is unregistered.
@@ -193,7 +193,7 @@ impl<T: Generator> PinnedDrop for Registration<T> {
 /// `hwrng` is that of a live `Registration<T>`.
 unsafe fn generator<'a, T: Generator>(hwrng: *mut bindings::hwrng) -> &'a T {
     // SAFETY: By the contract and the invariants of `Registration`.
-    unsafe { &*core::ptr::with_exposed_provenance::<T>((*hwrng).priv_ as usize) }
+    unsafe { &*core::ptr::with_exposed_provenance::<T>((*hwrng).priv_) }
 }
 
 extern "C" fn read<T: Generator>(

@@ -52,7 +52,7 @@ unsafe impl Sync for Bus {}
 static BUS: Bus = {
     // SAFETY: All zeroes are a valid `struct bus_type`: null pointers and absent callbacks.
     let mut bus: bindings::bus_type = unsafe { MaybeUninit::zeroed().assume_init() };
-    bus.name = c"virtio".as_ptr().cast();
+    bus.name = c"virtio".to_bytes_with_nul().as_ptr();
     bus.match_ = Some(bus_match);
     bus.dev_groups = sysfs::GROUPS.as_ptr();
     bus.uevent = Some(uevent);

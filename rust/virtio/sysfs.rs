@@ -34,7 +34,7 @@ unsafe impl Sync for Attribute {}
 const fn attribute(name: &'static CStr, show: Show) -> Attribute {
     // SAFETY: All zeroes are a valid `struct device_attribute`: no callbacks.
     let mut attribute: bindings::device_attribute = unsafe { MaybeUninit::zeroed().assume_init() };
-    attribute.attr.name = name.as_ptr().cast();
+    attribute.attr.name = name.to_bytes_with_nul().as_ptr();
     attribute.attr.mode = 0o444;
     attribute.__bindgen_anon_1 =
         kernel::bindings::device_attribute__bindgen_ty_1 { show: Some(show) };

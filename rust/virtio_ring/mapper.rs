@@ -17,7 +17,7 @@ use virtqueue::Direction;
 
 /// Attribute of mappings whose cache lines the CPU leaves alone (C:
 /// `virtqueue_add_inbuf_cache_clean`).
-pub(crate) const CACHE_CLEAN: usize = bindings::VIRTIO_DMA_ATTR_CACHE_CLEAN as usize;
+pub(crate) const CACHE_CLEAN: usize = bindings::VIRTIO_DMA_ATTR_CACHE_CLEAN;
 
 /// The mapping policy of a virtqueue.
 ///

@@ -51,7 +51,9 @@ impl Driver for Minimal {
 
     fn ready(_dev: &Running<'_>, data: Pin<&Data>) -> Result {
         let notification = data.queue.lock().kick();
-        notification.map(|notification| notification.send());
+        if let Some(notification) = notification {
+            notification.send();
+        }
         Ok(())
     }
 

@@ -142,7 +142,7 @@ impl Window {
 
     fn holds(&self, offset: u64, width: u64) -> bool {
         offset.checked_add(width).is_some_and(|end| end <= self.len)
-            && (self.phase.wrapping_add(offset)) % width == 0
+            && self.phase.wrapping_add(offset) & width.wrapping_sub(1) == 0
     }
 
     /// The mapped address of a register, for code that cannot call the accessors; `None` where
