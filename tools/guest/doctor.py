@@ -79,6 +79,7 @@ PACKAGES = (
     Item("make", "the build", command("make"), "make"),
     Item("git", "the host tests", command("git"), "git"),
     Item("gcc", "the host's own tools in a kernel build", command("gcc"), "gcc"),
+    Item("g++", "the fuzz targets", command("g++"), "g++"),
     Item("rustc", "kernel and modules", _rustc, "rustc-web"),
     Item("rust-src", "the kernel's core library, from the same rustc", _rust_src, "rust-web-src"),
     Item("rustfmt", "the style check", lambda: _tool("rustfmt"), "rustfmt-web"),

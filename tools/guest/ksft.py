@@ -12,12 +12,13 @@
 The arguments on the command line are those of `guest run`; every case gets a Config of its own.
 """
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 
 from guest import cli, paths
-from guest.errors import UserError
+from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.run import Config, Guest
 
 Case = Callable[[Config], None]
@@ -46,6 +47,8 @@ def configuration(case: str) -> Config:
 
 def run(*cases: Case) -> None:
     """Run CASES and end the program: status 0 if none has failed."""
+    # Ended from outside, it still cleans up: guests and their files go when their `with` block is left.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(EXIT_INTERRUPTED))
     print(f"KTAP version 1\n1..{len(cases)}", flush=True)
     failed = False
     for number, case in enumerate(cases, 1):
