@@ -5,7 +5,6 @@
 #
 # guest split: --kernel release --no-default-devices --device blk --device net
 # guest packed: --kernel release --no-default-devices --device blk,packed=on --device net,packed=on
-# guest in-order: --kernel release --no-default-devices --device blk,in_order=on --device net
 # guest direct: --kernel release --no-default-devices --device blk,indirect_desc=off,queue-size=16 --device net,indirect_desc=off
 # guest intx: --kernel release --no-default-devices --device blk,vectors=0 --device net,vectors=0
 # guest iommu: --kernel release --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device blk,iommu_platform=on,disable-legacy=on --device net,iommu_platform=on,disable-legacy=on
