@@ -281,8 +281,25 @@ def several_devices(config: Config) -> None:
     ], f"available: {names}"
 
 
+def function_level_reset(config: Config) -> None:
+    """The function is reset under readers, ten times, and reading goes on."""
+    config.default_devices = False
+    config.append = [*config.append, NO_FILL]
+    config.qemu_args = [*PORT.split(), "-device", f"virtio-rng-pci,id=rng0,bus=port0{layout(config)}"]
+    config.command = (
+        "function=$(readlink -f /sys/bus/virtio/devices/virtio0/..); touch /tmp/load; "
+        "while [ -e /tmp/load ]; do head -c 65536 /dev/hwrng >/dev/null 2>&1; done & "
+        "for i in 1 2 3 4 5 6 7 8 9 10; do echo 1 >$function/reset || echo refused; done; rm /tmp/load; wait; "
+        "head -c 65536 /dev/hwrng | wc -c; cat /sys/bus/virtio/devices/virtio0/status"
+    )
+    with Guest(config) as guest:
+        assert guest.expect(r"^(65536|refused)$").group(1) == "65536", "the function cannot be reset"
+        guest.expect(r"^0x0000000f$")
+        ksft.passed(guest)
+
+
 # On the debug kernel, which is slow: where memory changes hands.
-DEBUG = (exact_bytes, unplug_during_read, recovers_from_needs_reset)
+DEBUG = (exact_bytes, unplug_during_read, recovers_from_needs_reset, function_level_reset)
 ALL = (*DEBUG, short_completions, silent_device_times_out, a_sixteenth_of_the_notifications, several_devices)
 
 if __name__ == "__main__":
