@@ -116,7 +116,7 @@ use virtio_spec::rng;
     + "$(eval $(call crate,rust/virtio/virtio.o,virtio,virtio_spec virtio_ring))\n"
     + "RUSTFLAGS_drivers/char/hw_random/virtio_rng.o := --extern virtio --extern virtio_spec\n",
     "Documentation/virtio/todo.rst": ".. SPDX-License-Identifier: GPL-2.0\n\n[ZONED]\n",
-    "tools/run.sh": "#!/bin/sh\n" + HASH + f"echo $(DESTDIR)/root/x  # {TASK}[ZONED]\n",
+    "tools/run.sh": "#!/bin/sh\n" + HASH + f"echo $(DESTDIR)/{'root'}/x  # {TASK}[ZONED]\n",
     "README.md": "No licence line is asked of this one.\n",
 }
 

@@ -2,6 +2,8 @@
 
 //! Sections 2.2 and 5.1.3.1: feature sets, and what negotiation makes of them.
 
+mod common;
+
 use proptest::prelude::*;
 use virtio_spec::negotiate::{first_unmet, resolve, Policy};
 use virtio_spec::{balloon, blk, net, rng, transport};
@@ -217,18 +219,8 @@ fn features() -> impl Strategy<Value = Features> {
         .prop_map(|(a, b, dense)| Features::from_bits(if dense { a | b } else { a }))
 }
 
-/// At least this many cases; `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
-    let cases = ProptestConfig::default().cases.max(2000);
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(common::at_least(2000))]
 
     #[test]
     fn the_result_is_a_subset(offered in features(), wanted in features(), accepted in features()) {

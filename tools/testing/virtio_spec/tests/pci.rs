@@ -2,6 +2,8 @@
 
 //! Section 4.1: PCI identity, registers and capabilities.
 
+mod common;
+
 use proptest::prelude::*;
 use virtio_spec::pci::caps::CfgType;
 use virtio_spec::pci::{self, parse_capabilities, CapError, Generation, NotifyError, Reject};
@@ -417,18 +419,8 @@ fn cap() -> impl Strategy<Value = Cap> {
         )
 }
 
-/// At least this many cases; `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
-    let cases = ProptestConfig::default().cases.max(1500);
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(common::at_least(1500))]
 
     #[test]
     fn any_bytes_are_parsed_soundly(

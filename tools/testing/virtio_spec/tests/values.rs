@@ -2,6 +2,8 @@
 
 //! Sections 2.1, 2.5 and 5: status, untrusted values, and the layouts of the device classes.
 
+mod common;
+
 use proptest::prelude::*;
 use virtio_spec::config::Scalar;
 use virtio_spec::{balloon, blk, net, DeviceType, Features, Status, Untrusted};
@@ -190,18 +192,8 @@ fn section_5_5_6_3_balloon_statistics() {
     );
 }
 
-/// At least this many cases; `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
-    let cases = ProptestConfig::default().cases.max(2000);
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(common::at_least(2000))]
 
     #[test]
     fn an_index_is_the_value_or_nothing(value in any::<u64>(), small in 0_u64..64, len in 0_usize..64) {
