@@ -178,11 +178,7 @@ def recovers_from_needs_reset(config: Config) -> None:
         os.mkfifo(fifo)
         writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         alone(config, f"rng,file={fifo}{layout(config)}")
-        config.memory = "512"
-        config.qemu_args = [
-            *f"-object memory-backend-file,id=ram,size=512M,mem-path={ram},share=on".split(),
-            *["-machine", "memory-backend=ram"],
-        ]
+        share_memory(config, ram)
         # QEMU says what the test makes it say.
         config.allow = [*config.allow, r"Guest says index|Invalid size for indirect"]
         config.command = (
@@ -209,11 +205,66 @@ def recovers_from_needs_reset(config: Config) -> None:
             os.close(writer)
 
 
-def corrupt_queue(guest: Guest, ram: Path) -> None:
-    """Make the device find nonsense where the driver has put its buffers."""
+def wiped_when_handed_out(config: Config) -> None:
+    """Of the bytes that the device wrote, those that were read are gone from the buffer, and only those."""
+    size = 2048
+    with scratch() as directory:
+        ram = directory / "ram"
+        source = directory / "entropy"
+        # No byte is zero: what is zero was wiped.
+        content = bytes(byte or 1 for byte in os.urandom(2 * size))
+        source.write_bytes(content)
+        alone(config, f"rng,file={source}{layout(config)}")
+        share_memory(config, ram)
+        config.stdin = True
+        config.command = (
+            f"dd if=/dev/hwrng bs={READ} count=8 iflag=fullblock 2>/dev/null >/tmp/a; "
+            "echo read $(wc -c </tmp/a); read end"
+        )
+        with Guest(config) as guest:
+            guest.expect(rf"^read {READ * 8}$")
+            first = next(
+                (buffer for buffer in lent_buffers(guest, ram, size) if buffer.endswith(content[size - READ : size])),
+                None,
+            )
+            guest.send("end")
+            ksft.passed(guest)
+        assert first, "no buffer of the queue holds what the host wrote"
+        wiped = size - len(first.lstrip(b"\0"))
+        assert READ * 8 <= wiped <= READ * (8 + THREAD_READS), f"{wiped} bytes wiped, {READ * 8} read"
+        assert wiped % READ == 0, f"{wiped} bytes wiped: not whole reads"
+        assert first[wiped:] == content[wiped:size], "bytes that nobody has read are not there any more"
+
+
+def share_memory(config: Config, ram: Path) -> None:
+    """The guest's memory is the file RAM."""
+    config.memory = "512"
+    config.qemu_args = [
+        *f"-object memory-backend-file,id=ram,size=512M,mem-path={ram},share=on".split(),
+        *["-machine", "memory-backend=ram"],
+    ]
+
+
+def lent_buffers(guest: Guest, ram: Path, size: int) -> Iterator[bytes]:
+    """What is in the buffers of SIZE bytes that the descriptors of the guest's queue 0 name."""
+    queue = queue_status(guest)
+    with ram.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        for index in range(queue["vring-num"]):
+            at = queue["vring-desc"] + 16 * index
+            address = int.from_bytes(memory[at : at + 8], "little")
+            yield memory[address : address + size]
+
+
+def queue_status(guest: Guest) -> dict[str, int]:
+    """Where QEMU sees queue 0 of the guest's first virtio device."""
     monitor = guest.qmp()
     path = monitor.command("x-query-virtio")[0]["path"]
-    queue = monitor.command("x-query-virtio-queue-status", path=path, queue=0)
+    return monitor.command("x-query-virtio-queue-status", path=path, queue=0)
+
+
+def corrupt_queue(guest: Guest, ram: Path) -> None:
+    """Make the device find nonsense where the driver has put its buffers."""
+    queue = queue_status(guest)
     with ram.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
         for index in range(queue["vring-num"]):
             if "packed=on" in guest.config.append:
@@ -300,7 +351,14 @@ def function_level_reset(config: Config) -> None:
 
 # On the debug kernel, which is slow: where memory changes hands.
 DEBUG = (exact_bytes, unplug_during_read, recovers_from_needs_reset, function_level_reset)
-ALL = (*DEBUG, short_completions, silent_device_times_out, a_sixteenth_of_the_notifications, several_devices)
+ALL = (
+    *DEBUG,
+    wiped_when_handed_out,
+    short_completions,
+    silent_device_times_out,
+    a_sixteenth_of_the_notifications,
+    several_devices,
+)
 
 if __name__ == "__main__":
     ksft.run(*(DEBUG if "debug" in sys.argv else ALL))
