@@ -2,6 +2,8 @@
 
 //! Block device (section 5.2).
 
+pub mod limits;
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
