@@ -77,6 +77,8 @@ impl AsRef<device::Device> for Device {
 pub struct Ids {
     /// Device id.
     pub device: u16,
+    /// Revision.
+    pub revision: u8,
     /// Subsystem vendor id.
     pub subsystem_vendor: u16,
     /// Subsystem id.
@@ -130,6 +132,7 @@ impl Device {
         let pdev = unsafe { &*self.as_raw() };
         Ids {
             device: pdev.device,
+            revision: pdev.revision,
             subsystem_vendor: pdev.subsystem_vendor,
             subsystem_device: pdev.subsystem_device,
         }
@@ -223,14 +226,33 @@ impl Device {
     ///
     /// Nothing is mapped or allocated for DMA of this function at the same time.
     pub unsafe fn set_dma_mask(&self, bits: u32) -> Result {
-        let mask = u64::MAX
-            .checked_shr(u64::BITS.saturating_sub(bits))
-            .unwrap_or(0);
         // SAFETY: By the type invariants, the device is valid; by the contract, nothing reads the
         // mask meanwhile.
         to_result(unsafe {
-            bindings::dma_set_mask_and_coherent(&raw mut (*self.as_raw()).dev, mask)
+            bindings::dma_set_mask_and_coherent(&raw mut (*self.as_raw()).dev, dma_mask(bits))
         })
+    }
+
+    /// As [`Device::set_dma_mask`], for coherent memory alone.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn set_coherent_dma_mask(&self, bits: u32) -> Result {
+        // SAFETY: As there.
+        to_result(unsafe {
+            bindings::dma_set_coherent_mask(&raw mut (*self.as_raw()).dev, dma_mask(bits))
+        })
+    }
+
+    /// Whether the PCI core has switched MSI-X on for the function.
+    pub fn has_msix_enabled(&self) -> bool {
+        // SAFETY: By the type invariants; changed only by allocating and freeing vectors.
+        unsafe { (*self.as_raw()).msix_enabled() != 0 }
     }
 
     /// Whether the function no longer answers (C: `pci_device_is_present`): then it can do no DMA.
@@ -301,6 +323,13 @@ impl Device {
             bindings::pci_disable_sriov(self.as_raw())
         };
     }
+}
+
+/// The lowest `bits` bits.
+fn dma_mask(bits: u32) -> u64 {
+    u64::MAX
+        .checked_shr(u64::BITS.saturating_sub(bits))
+        .unwrap_or(0)
 }
 
 /// A reference that keeps a [`Device`].

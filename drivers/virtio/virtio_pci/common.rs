@@ -5,8 +5,12 @@
 //! C source: `drivers/virtio/virtio_pci_modern_dev.c`.
 
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        Mutex, //
+    },
     time::{
         delay::fsleep,
         Delta,
@@ -21,8 +25,7 @@ use pci_ext::io::{
 use virtio_spec::{
     pci::{
         common,
-        Region,
-        MSI_NO_VECTOR, //
+        Region, //
     },
     Features,
     Status, //
@@ -30,6 +33,9 @@ use virtio_spec::{
 
 /// How often a register is looked at while the device is waited for.
 const POLL_INTERVAL: Delta = Delta::from_millis(1);
+
+/// How long a device may take to show that a queue is enabled.
+const ENABLE_DEADLINE: Delta = Delta::from_secs(1);
 
 /// Asks `done` until it gives something, or `deadline` has passed; at least once.  May sleep.
 pub(crate) fn poll<R>(deadline: Delta, mut done: impl FnMut() -> Option<R>) -> Option<R> {
@@ -49,10 +55,11 @@ pub(crate) fn poll<R>(deadline: Delta, mut done: impl FnMut() -> Option<R>) -> O
 
 /// The common configuration.
 ///
-/// Registers that belong to a queue are reached through one that selects it, so those who use
-/// [`CommonConfig::queue`] must not run beside each other; the device lock sees to that.
+/// Registers that belong to a queue are reached through one that selects it.  Queues are reset while
+/// others are in use, so selecting one and accessing its registers is serialised here.
 pub(crate) struct CommonConfig {
     window: Window,
+    selection: Pin<KBox<Mutex<()>>>,
 }
 
 impl CommonConfig {
@@ -61,11 +68,17 @@ impl CommonConfig {
         let len = region.length().min(common::FULL_LEN as u64);
         Ok(Self {
             window: Window::map(bars, region.bar(), region.offset(), len)?,
+            selection: KBox::pin_init(new_mutex!((), "virtio_pci::CommonConfig"), GFP_KERNEL)?,
         })
     }
 
     pub(crate) fn unmap(&self) {
         self.window.unmap();
+    }
+
+    /// The reserved BARs; `None` after [`CommonConfig::unmap`].
+    pub(crate) fn bars(&self) -> Option<Arc<Bars>> {
+        self.window.bars()
     }
 
     /// Length in bytes; devices with fewer features have fewer registers.
@@ -125,125 +138,95 @@ impl CommonConfig {
         self.read16(common::NUM_QUEUES)
     }
 
-    /// Selects a queue.
+    /// Writes the vector for configuration changes; returns what the device made of it.
+    pub(crate) fn set_config_vector(&self, vector: u16) -> u16 {
+        self.write16(common::CONFIG_MSIX_VECTOR, vector);
+        self.read16(common::CONFIG_MSIX_VECTOR)
+    }
+
+    /// The registers of a queue.
     pub(crate) fn queue(&self, index: u16) -> QueueRegisters<'_> {
         QueueRegisters {
             common: self,
             index,
         }
     }
-
-    /// Writes a vector register, and checks that the device took the value.
-    fn assign(&self, register: usize, vector: u16) -> Result {
-        self.write16(register, vector);
-        if self.read16(register) == vector {
-            Ok(())
-        } else {
-            Err(EBUSY)
-        }
-    }
 }
 
-/// The registers of one queue.
+/// The registers of one queue.  All accesses may sleep.
 pub(crate) struct QueueRegisters<'a> {
     common: &'a CommonConfig,
     index: u16,
 }
 
 impl QueueRegisters<'_> {
-    /// The structure, with this queue selected.
-    fn selected(&self) -> &CommonConfig {
+    /// Accesses the structure with this queue selected.
+    fn select<R>(&self, access: impl FnOnce(&CommonConfig) -> R) -> R {
+        let _selection = self.common.selection.lock();
         self.common.write16(common::QUEUE_SELECT, self.index);
-        self.common
+        access(self.common)
+    }
+
+    fn read16(&self, register: usize) -> u16 {
+        self.select(|common| common.read16(register))
+    }
+
+    fn write16(&self, register: usize, value: u16) {
+        self.select(|common| common.write16(register, value));
     }
 
     pub(crate) fn size(&self) -> u16 {
-        self.selected().read16(common::QUEUE_SIZE)
+        self.read16(common::QUEUE_SIZE)
     }
 
     pub(crate) fn set_size(&self, size: u16) {
-        self.selected().write16(common::QUEUE_SIZE, size);
+        self.write16(common::QUEUE_SIZE, size);
     }
 
     pub(crate) fn notify_off(&self) -> u16 {
-        self.selected().read16(common::QUEUE_NOTIFY_OFF)
+        self.read16(common::QUEUE_NOTIFY_OFF)
     }
 
     pub(crate) fn set_addresses(&self, addresses: &virtio_ring::Addresses) {
-        let common = self.selected();
-        common.write64(common::QUEUE_DESC, addresses.desc);
-        common.write64(common::QUEUE_DRIVER, addresses.driver);
-        common.write64(common::QUEUE_DEVICE, addresses.device);
+        self.select(|common| {
+            common.write64(common::QUEUE_DESC, addresses.desc);
+            common.write64(common::QUEUE_DRIVER, addresses.driver);
+            common.write64(common::QUEUE_DEVICE, addresses.device);
+        });
+    }
+
+    /// Writes the vector of the queue; returns what the device made of it.
+    pub(crate) fn set_vector(&self, vector: u16) -> u16 {
+        self.select(|common| {
+            common.write16(common::QUEUE_MSIX_VECTOR, vector);
+            common.read16(common::QUEUE_MSIX_VECTOR)
+        })
     }
 
     pub(crate) fn enable(&self) {
-        self.selected().write16(common::QUEUE_ENABLE, 1);
+        self.write16(common::QUEUE_ENABLE, 1);
     }
 
     /// The raw register: 0, 1, or what a broken or absent device says.
     pub(crate) fn enabled(&self) -> u16 {
-        self.selected().read16(common::QUEUE_ENABLE)
+        self.read16(common::QUEUE_ENABLE)
     }
-}
 
-/// What can interrupt.
-#[derive(Clone, Copy)]
-enum Source {
-    Config,
-    Queue(u16),
-}
-
-/// An MSI-X vector that the device uses for one source; taken back when dropped.
-pub(crate) struct Assignment {
-    common: Arc<CommonConfig>,
-    source: Source,
-}
-
-impl Assignment {
-    /// Assigns a vector to configuration changes.
+    /// Waits until the device shows that the queue is enabled, at most for [`ENABLE_DEADLINE`].
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the device does not take it (specification 4.1.5.1.2).
-    pub(crate) fn config(common: &Arc<CommonConfig>, vector: u16) -> Result<Self> {
-        Self::new(common, Source::Config, vector)
-    }
-
-    /// Assigns a vector to a queue.
-    ///
-    /// # Errors
-    ///
-    /// As [`Assignment::config`].
-    pub(crate) fn queue(common: &Arc<CommonConfig>, index: u16, vector: u16) -> Result<Self> {
-        Self::new(common, Source::Queue(index), vector)
-    }
-
-    fn new(common: &Arc<CommonConfig>, source: Source, vector: u16) -> Result<Self> {
-        // Made first, so that a value that the device took half is taken back.
-        let assignment = Self {
-            common: common.clone(),
-            source,
-        };
-        assignment.write(vector)?;
-        Ok(assignment)
-    }
-
-    fn write(&self, vector: u16) -> Result {
-        match self.source {
-            Source::Config => self.common.assign(common::CONFIG_MSIX_VECTOR, vector),
-            Source::Queue(index) => self
-                .common
-                .queue(index)
-                .selected()
-                .assign(common::QUEUE_MSIX_VECTOR, vector),
+    /// `EIO` if it does not.
+    pub(crate) fn await_enabled(&self) -> Result {
+        let enabled = poll(ENABLE_DEADLINE, || match self.enabled() {
+            0 => None,
+            value => Some(value),
+        });
+        if enabled == Some(1) {
+            Ok(())
+        } else {
+            Err(EIO)
         }
-    }
-}
-
-impl Drop for Assignment {
-    fn drop(&mut self) {
-        // A device that does not take even this interrupts nobody: the handler is gone.
-        let _ = self.write(MSI_NO_VECTOR);
     }
 }
 

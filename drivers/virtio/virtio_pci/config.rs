@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device configuration space (specification 4.1.4.6), which may be shorter than a driver thinks.
+//! Device configuration space (specification 4.1.4.6, legacy 4.1.4.10), which may be shorter than a
+//! driver thinks.
 //!
-//! C source: `vp_get` and `vp_set` of `drivers/virtio/virtio_pci_modern.c`.
+//! C source: `vp_get` and `vp_set` of `drivers/virtio/virtio_pci_modern.c` and
+//! `virtio_pci_legacy.c`.
 
 use kernel::{
     prelude::*,
@@ -21,7 +23,10 @@ use pci_ext::{
     },
     DeviceRef, //
 };
-use virtio_spec::pci::Region;
+use virtio_spec::pci::{
+    legacy,
+    Region, //
+};
 
 /// Device configurations are short; as in C, no more than a page of it is mapped.
 const MAX_LEN: u64 = kernel::page::PAGE_SIZE as u64;
@@ -42,15 +47,25 @@ fn register_width(offset: u32, len: usize) -> usize {
     }
 }
 
+/// Where in its window the configuration is.
+#[derive(Clone, Copy)]
+enum Placement {
+    /// At the start; fields are registers of their width.
+    Modern,
+    /// Behind the legacy header, which ends here or a little later; all registers are bytes.
+    Legacy,
+}
+
 /// The device configuration.
 pub(crate) struct DeviceConfig {
     pci: DeviceRef,
     window: Option<Window>,
+    placement: Placement,
     reported: AtomicFlag,
 }
 
 impl DeviceConfig {
-    /// Maps the configuration, if the device has one.  May sleep.
+    /// Maps the configuration of a modern device, if it has one.  May sleep.
     pub(crate) fn map(pci: DeviceRef, bars: &Arc<Bars>, region: Option<Region>) -> Result<Self> {
         let window = region
             .map(|region| {
@@ -58,11 +73,50 @@ impl DeviceConfig {
                 Window::map(bars, region.bar(), region.offset(), len)
             })
             .transpose()?;
-        Ok(Self {
+        Ok(Self::new(pci, window, Placement::Modern))
+    }
+
+    /// Maps the configuration of a legacy device, if there is any in the `bar_len` bytes of its
+    /// BAR.  May sleep.
+    pub(crate) fn map_legacy(
+        pci: DeviceRef,
+        bars: &Arc<Bars>,
+        bar: u8,
+        bar_len: u64,
+    ) -> Result<Self> {
+        let start = legacy::device_config(false) as u64;
+        let window = match bar_len.saturating_sub(start) {
+            0 => None,
+            len => Some(Window::map(bars, bar, start, len.min(MAX_LEN))?),
+        };
+        Ok(Self::new(pci, window, Placement::Legacy))
+    }
+
+    fn new(pci: DeviceRef, window: Option<Window>, placement: Placement) -> Self {
+        Self {
             pci,
             window,
+            placement,
             reported: AtomicFlag::new(false),
-        })
+        }
+    }
+
+    /// Offset in the window of the first byte.
+    fn start(&self) -> u64 {
+        match self.placement {
+            Placement::Modern => 0,
+            Placement::Legacy => {
+                let start = legacy::device_config(self.pci.has_msix_enabled());
+                (start - legacy::device_config(false)) as u64
+            }
+        }
+    }
+
+    /// Length in bytes.
+    fn size(&self) -> u64 {
+        self.window
+            .as_ref()
+            .map_or(0, |window| window.size().saturating_sub(self.start()))
     }
 
     pub(crate) fn unmap(&self) {
@@ -79,9 +133,13 @@ impl DeviceConfig {
         len: usize,
         mut access: impl FnMut(&Window, u64, core::ops::Range<usize>),
     ) {
-        let width = register_width(offset, len);
+        let width = match self.placement {
+            Placement::Modern => register_width(offset, len),
+            Placement::Legacy => 1,
+        };
+        let first = self.start() + u64::from(offset);
         for start in (0..len).step_by(width) {
-            let register = u64::from(offset) + start as u64;
+            let register = first + start as u64;
             match &self.window {
                 Some(window) if register + width as u64 <= window.size() => {
                     access(window, register, start..start + width);
@@ -98,7 +156,7 @@ impl DeviceConfig {
                 "driver accesses {} bytes at {} of a device configuration of {} bytes\n",
                 len,
                 offset,
-                self.window.as_ref().map_or(0, Window::size)
+                self.size()
             );
         }
     }

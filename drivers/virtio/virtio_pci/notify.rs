@@ -99,11 +99,7 @@ impl NotifyArea {
             .offset_for(Untrusted::new(notify_off), width)
             .map_err(|_| EINVAL)?;
         if let Some(window) = &self.whole {
-            let address = window.address(offset, width).ok_or(EINVAL)?;
-            return Ok(Doorbell {
-                address,
-                _window: None,
-            });
+            return Doorbell::in_window(window, offset, width);
         }
         let place = self.region.region;
         let window = Window::map(
@@ -131,7 +127,19 @@ unsafe impl Send for Doorbell {}
 unsafe impl Sync for Doorbell {}
 
 impl Doorbell {
-    /// The mapped register; good as long as `self` and the [`NotifyArea`] are.
+    /// The register of `width` bytes at `offset` of a window that outlives the queue.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the window does not hold it, or it is misaligned.
+    pub(crate) fn in_window(window: &Window, offset: u64, width: u64) -> Result<Self> {
+        Ok(Self {
+            address: window.address(offset, width).ok_or(EINVAL)?,
+            _window: None,
+        })
+    }
+
+    /// The mapped register; good as long as `self` and the registers of the device are.
     pub(crate) fn address(&self) -> NonNull<c_void> {
         self.address
     }

@@ -2,22 +2,24 @@
 
 //! One virtqueue: from its registers to its ring (specification 4.1.5.1.3).
 //!
-//! C source: `setup_vq`, `vp_active_vq`, `del_vq` of `drivers/virtio/virtio_pci_modern.c`.
+//! C source: `setup_vq`, `vp_active_vq`, `del_vq` of `drivers/virtio/virtio_pci_modern.c` and
+//! `virtio_pci_legacy.c`.
 
 use crate::{
-    common::Assignment,
+    function::Function,
+    interface::{
+        Assignment,
+        Interface, //
+    },
     interrupts::{
         QueueRef,
         UsedBuffers, //
-    },
-    modern::{
-        Modern,
-        Quarantine, //
     },
     notify::{
         Doorbell,
         Format, //
     },
+    quarantine::Quarantine,
 };
 use core::ptr::{
     self,
@@ -33,7 +35,10 @@ use virtio::{
     transport::QueueRequest, //
 };
 use virtio_bindings as bindings;
-use virtio_ring::Params;
+use virtio_ring::{
+    Addresses,
+    Params, //
+};
 use virtio_spec::{
     pci::QUEUE_SIZE_MAX,
     transport::{
@@ -59,7 +64,17 @@ pub(crate) enum Failed {
 ///   quarantine, when `self` is dropped.
 struct Ring {
     queue: NonNull<bindings::virtqueue>,
+    interface: Arc<Interface>,
     quarantine: Arc<Quarantine>,
+    index: u16,
+}
+
+impl Ring {
+    /// Where the device finds it.
+    fn addresses(&self) -> Addresses {
+        // SAFETY: By the type invariants.
+        unsafe { virtio_ring::addresses(self.queue) }
+    }
 }
 
 // SAFETY: `virtio_ring` may delete a queue on any CPU.
@@ -69,6 +84,7 @@ unsafe impl Sync for Ring {}
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        self.interface.release_queue(self.index);
         // SAFETY: By the type invariants; interrupts and users of the queue are gone.
         unsafe {
             if self.quarantine.is_active() {
@@ -88,7 +104,6 @@ pub(crate) struct Queue {
     vector: Option<(u16, Assignment)>,
     ring: Ring,
     _doorbell: Doorbell,
-    index: u16,
     has_callback: bool,
 }
 
@@ -98,33 +113,31 @@ impl Queue {
     /// # Errors
     ///
     /// `ENOENT` if the device does not have it, `EINVAL` if its size or its notification register
-    /// are impossible, `ENOMEM`; `EBUSY` if the device does not take the vector.
+    /// are impossible, `ENOMEM`, `E2BIG` if the device has no room for its address; `EBUSY` if the device does not take the vector.
     pub(crate) fn set_up(
-        modern: &Modern,
+        function: &Function,
         dev: &Device,
         index: u16,
         request: &QueueRequest<'_>,
         vector: Option<u16>,
     ) -> Result<Self, Failed> {
-        let mut queue = Self::make(modern, dev, index, request).map_err(Failed::Queue)?;
+        let mut queue = Self::make(function, dev, index, request).map_err(Failed::Queue)?;
         if let Some(vector) = vector {
             let assignment =
-                Assignment::queue(&modern.common, index, vector).map_err(Failed::Vectors)?;
+                Assignment::queue(&function.interface, index, vector).map_err(Failed::Vectors)?;
             queue.vector = Some((vector, assignment));
         }
         Ok(queue)
     }
 
-    fn make(modern: &Modern, dev: &Device, index: u16, request: &QueueRequest<'_>) -> Result<Self> {
-        let registers = modern.common.queue(index);
-        if index >= modern.common.num_queues() {
-            return Err(EINVAL);
-        }
-        let size = registers.size();
-        // Not there, or in use by somebody else.
-        if size == 0 || registers.enabled() != 0 {
-            return Err(ENOENT);
-        }
+    fn make(
+        function: &Function,
+        dev: &Device,
+        index: u16,
+        request: &QueueRequest<'_>,
+    ) -> Result<Self> {
+        let interface = &function.interface;
+        let size = interface.queue_size(index)?;
         let features = dev.features();
         let packed = features.has::<RingPacked>();
         if size > QUEUE_SIZE_MAX || !(packed || size.is_power_of_two()) {
@@ -141,22 +154,21 @@ impl Queue {
         } else {
             Format::Index
         };
-        let doorbell = modern
-            .doorbell(registers.notify_off(), format)
-            .inspect_err(|_| {
-                dev_err!(
-                    dev.as_device(),
-                    "queue {} has no usable notification register\n",
-                    index
-                );
-            })?;
+        let doorbell = interface.doorbell(index, format).inspect_err(|_| {
+            dev_err!(
+                dev.as_device(),
+                "queue {} has no usable notification register\n",
+                index
+            );
+        })?;
 
+        let rules = interface.ring_rules();
         let params = Params {
             index: index.into(),
             size: size.into(),
-            align: bindings::SMP_CACHE_BYTES,
+            align: rules.align,
             weak_barriers: true,
-            may_reduce: true,
+            may_reduce: rules.may_reduce,
             context: request.has_context(),
             notify: format.function(),
             callback: request.callback(),
@@ -170,26 +182,23 @@ impl Queue {
             // it is the device that embeds the transport.  Before anybody can notify, `priv` is
             // set below.
             queue: unsafe { virtio_ring::create(dev.as_raw(), &params)? },
-            quarantine: modern.quarantine.clone(),
+            interface: interface.clone(),
+            quarantine: function.quarantine.clone(),
+            index,
         };
         // SAFETY: Made just now, and nobody else has seen it.
-        let (addresses, chosen) = unsafe {
+        let chosen = unsafe {
             let queue = ring.queue.as_ptr();
             (*queue).num_max = size.into();
             (*queue).priv_ = doorbell.address().as_ptr();
-            (
-                virtio_ring::addresses(ring.queue),
-                virtio_ring::size(ring.queue),
-            )
+            virtio_ring::size(ring.queue)
         };
-        registers.set_size(u16::try_from(chosen)?);
-        registers.set_addresses(&addresses);
+        interface.place_queue(index, u16::try_from(chosen)?, &ring.addresses())?;
         Ok(Self {
             irq: None,
             vector: None,
             ring,
             _doorbell: doorbell,
-            index,
             has_callback: request.callback().is_some(),
         })
     }
@@ -230,7 +239,17 @@ impl Queue {
     }
 
     pub(crate) fn index(&self) -> u16 {
-        self.index
+        self.ring.index
+    }
+
+    /// Hands the queue to the device, which has no way back but a reset.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Interface::enable_queue`].
+    pub(crate) fn enable(&self) -> Result {
+        let ring = &self.ring;
+        ring.interface.enable_queue(ring.index, &ring.addresses())
     }
 
     /// Hands the queue to the driver that asked for it.

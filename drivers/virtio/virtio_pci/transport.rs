@@ -3,7 +3,7 @@
 //! The verbs of the transport: [`virtio::transport::Transport`].
 
 use crate::{
-    modern::Modern,
+    function::Function,
     vectors::QueueSet, //
 };
 use core::{
@@ -35,27 +35,22 @@ use virtio::{
 };
 use virtio_bindings as bindings;
 use virtio_spec::{
-    pci,
-    transport::{
-        SrIov,
-        Version1, //
-    },
     Features,
     Status, //
 };
 
 /// The transport of one device.
 pub(crate) struct PciTransport {
-    modern: Arc<Modern>,
+    function: Arc<Function>,
     /// Held for short only: `set_queue_affinity` is called with the CPU hotplug lock held, which
     /// allocating vectors takes.
     queues: Pin<KBox<Mutex<Option<QueueSet>>>>,
 }
 
 impl PciTransport {
-    pub(crate) fn new(modern: Arc<Modern>) -> Result<Self> {
+    pub(crate) fn new(function: Arc<Function>) -> Result<Self> {
         Ok(Self {
-            modern,
+            function,
             queues: KBox::pin_init(
                 new_mutex!(None, "virtio_pci::PciTransport::queues"),
                 GFP_KERNEL,
@@ -65,7 +60,7 @@ impl PciTransport {
 
     /// Resets the device and waits for its handlers.  May sleep.
     fn quiesce(&self) -> Result<(), ResetFailed> {
-        let result = self.modern.reset();
+        let result = self.function.reset();
         self.synchronize_callbacks();
         result
     }
@@ -73,10 +68,10 @@ impl PciTransport {
     /// Takes the queues down.  May sleep.
     fn take_down(&self) {
         let set = self.queues.lock().take();
-        if set.is_some() && self.modern.is_live() {
+        if set.is_some() && self.function.is_live() {
             // A driver that gives up before DRIVER_OK does not reset, but the device knows the
             // rings.  A failure is in the quarantine, which the rings look at.
-            let _ = self.modern.reset();
+            let _ = self.function.reset();
         }
         // Not under the lock: this waits for handlers.
         drop(set);
@@ -91,23 +86,23 @@ impl Drop for PciTransport {
 
 impl Transport for PciTransport {
     fn read_config(&self, offset: u32, bytes: &mut [u8]) {
-        self.modern.config.read(offset, bytes);
+        self.function.config.read(offset, bytes);
     }
 
     fn write_config(&self, offset: u32, bytes: &[u8]) {
-        self.modern.config.write(offset, bytes);
+        self.function.config.write(offset, bytes);
     }
 
     fn generation(&self) -> u32 {
-        self.modern.common.generation()
+        self.function.interface.generation()
     }
 
     fn status(&self) -> Status {
-        self.modern.status()
+        self.function.status()
     }
 
     fn set_status(&self, status: Status) {
-        self.modern.common.set_status(status);
+        self.function.interface.set_status(status);
     }
 
     fn reset(&self, _dev: &Device) -> Result<(), ResetFailed> {
@@ -115,32 +110,11 @@ impl Transport for PciTransport {
     }
 
     fn features(&self) -> Features {
-        self.modern.common.device_features()
+        self.function.interface.features()
     }
 
     fn finalize_features(&self, dev: &Device, features: Features) -> Result<Features> {
-        let mut accepted = virtio_ring::accepted_transport_features(features);
-        if features.has::<SrIov>() && self.modern.pci.has_sriov() {
-            accepted = accepted.with::<SrIov>();
-        }
-        if !accepted.has::<Version1>() {
-            dev_err!(
-                dev.as_device(),
-                "device has the modern interface, but not VIRTIO_F_VERSION_1\n"
-            );
-            return Err(EINVAL);
-        }
-        pci::check_common_len(self.modern.common.len(), accepted).map_err(|short| {
-            dev_err!(
-                dev.as_device(),
-                "common configuration of {} bytes is too short for {}\n",
-                short.len,
-                short.feature
-            );
-            EINVAL
-        })?;
-        self.modern.common.set_driver_features(accepted);
-        Ok(accepted)
+        self.function.interface.accept(dev, features)
     }
 
     fn find_queues(
@@ -149,7 +123,7 @@ impl Transport for PciTransport {
         requests: &mut [QueueRequest<'_>],
         affinity: Option<NonNull<bindings::irq_affinity>>,
     ) -> Result {
-        if self.modern.quarantine.is_active() {
+        if self.function.quarantine.is_active() {
             return Err(EIO);
         }
         if self.queues.lock().is_some() {
@@ -157,9 +131,9 @@ impl Transport for PciTransport {
         }
         // SAFETY: Drivers pass an initialised structure.  Copied: `pre_vectors` is changed.
         let affinity = affinity.map(|affinity| unsafe { affinity.read() });
-        let set = QueueSet::find(&self.modern, dev, requests, affinity)?;
-        self.modern.set_live();
-        let enabled = set.enable(&self.modern);
+        let set = QueueSet::find(&self.function, dev, requests, affinity)?;
+        self.function.set_live();
+        let enabled = set.enable(&self.function);
         if enabled.is_ok() {
             set.provide(requests);
         }
@@ -181,7 +155,7 @@ impl Transport for PciTransport {
     }
 
     fn bus_name(&self) -> *const c_char {
-        self.modern.pci.name().as_char_ptr()
+        self.function.pci.name().as_char_ptr()
     }
 
     fn set_queue_affinity(&self, queue: u32, mask: *const bindings::cpumask) -> Result {
@@ -201,6 +175,6 @@ impl Transport for PciTransport {
     }
 
     fn shared_memory(&self, id: u8) -> Option<(u64, u64)> {
-        self.modern.shared_memory(id)
+        self.function.shared_memory(id)
     }
 }

@@ -9,10 +9,8 @@
 //! given back before the next.
 
 use crate::{
-    common::{
-        poll,
-        Assignment, //
-    },
+    function::Function,
+    interface::Assignment,
     interrupts::{
         ConfigChanged,
         Line,
@@ -20,7 +18,6 @@ use crate::{
         SharedUsedBuffers,
         UsedBuffers, //
     },
-    modern::Modern,
     queues::{
         Failed,
         Queue, //
@@ -31,8 +28,7 @@ use kernel::{
     cpumask::Cpumask,
     prelude::*,
     str::CString,
-    sync::Arc,
-    time::Delta, //
+    sync::Arc, //
 };
 use pci_ext::irq::{
     Registration,
@@ -48,9 +44,6 @@ use virtio_bindings as bindings;
 const CONFIG_VECTOR: u16 = 0;
 /// The first vector for queues, or the one that they share.
 const QUEUE_VECTOR: u16 = 1;
-
-/// How long a device may take to show that a queue is enabled.
-const ENABLE_DEADLINE: Delta = Delta::from_secs(1);
 
 /// The interrupts that are not of one queue alone.
 enum Shared {
@@ -74,7 +67,7 @@ pub(crate) struct QueueSet {
 
 /// What the attempts have in common.
 struct Attempt<'a, 'r> {
-    modern: &'a Modern,
+    function: &'a Function,
     dev: &'a Device,
     requests: &'a [QueueRequest<'r>],
 }
@@ -86,13 +79,13 @@ impl QueueSet {
     ///
     /// Those of [`Queue::set_up`], or of the interrupts that nothing but the line could replace.
     pub(crate) fn find(
-        modern: &Modern,
+        function: &Function,
         dev: &Device,
         requests: &[QueueRequest<'_>],
         affinity: Option<bindings::irq_affinity>,
     ) -> Result<Self> {
         let attempt = Attempt {
-            modern,
+            function,
             dev,
             requests,
         };
@@ -117,24 +110,21 @@ impl QueueSet {
     /// # Errors
     ///
     /// `EIO` if one does not read as enabled before the deadline.
-    pub(crate) fn enable(&self, modern: &Modern) -> Result {
+    pub(crate) fn enable(&self, function: &Function) -> Result {
         for queue in &self.queues {
-            modern.common.queue(queue.index()).enable();
+            queue.enable()?;
         }
         for queue in &self.queues {
-            let registers = modern.common.queue(queue.index());
-            let enabled = poll(ENABLE_DEADLINE, || match registers.enabled() {
-                0 => None,
-                value => Some(value),
-            });
-            if enabled != Some(1) {
-                dev_err!(
-                    (*modern.pci).as_ref(),
-                    "queue {} does not enable\n",
-                    queue.index()
-                );
-                return Err(EIO);
-            }
+            function
+                .interface
+                .await_enabled(queue.index())
+                .inspect_err(|_| {
+                    dev_err!(
+                        (*function.pci).as_ref(),
+                        "queue {} does not enable\n",
+                        queue.index()
+                    );
+                })?;
         }
         Ok(())
     }
@@ -223,11 +213,11 @@ impl Attempt<'_, '_> {
         count: usize,
         affinity: Option<bindings::irq_affinity>,
     ) -> Result<(Arc<Vectors>, Registration<ConfigChanged>, Assignment)> {
-        let vectors = Vectors::allocate(&self.modern.pci, u16::try_from(count)?, affinity)?;
+        let vectors = Vectors::allocate(&self.function.pci, u16::try_from(count)?, affinity)?;
         let name = self.irq_name(Some(c"config"))?;
         let handler =
             Registration::for_vector(&vectors, CONFIG_VECTOR, name, self.config_handler())?;
-        let assignment = Assignment::config(&self.modern.common, CONFIG_VECTOR)?;
+        let assignment = Assignment::config(&self.function.interface, CONFIG_VECTOR)?;
         Ok((vectors, handler, assignment))
     }
 
@@ -242,7 +232,7 @@ impl Attempt<'_, '_> {
             .map_err(|error| Failed::Queue(error.into()))?;
         for (index, request) in (0..=u16::MAX).zip(named()) {
             let vector = request.callback().and_then(|_| vector());
-            let queue = Queue::set_up(self.modern, self.dev, index, request, vector)?;
+            let queue = Queue::set_up(self.function, self.dev, index, request, vector)?;
             queues
                 .push(queue, GFP_KERNEL)
                 .map_err(|error| Failed::Queue(error.into()))?;
@@ -337,12 +327,12 @@ impl Attempt<'_, '_> {
             .irq_name(None)
             .and_then(|name| {
                 let handler = Line {
-                    isr: self.modern.isr.clone(),
+                    isr: self.function.isr.clone(),
                     config: self.config_handler(),
                     // SAFETY: `QueueSet` drops its shared handlers before its queues.
                     queues: unsafe { Self::for_shared_handler(&queues) }?,
                 };
-                Registration::for_line(&self.modern.pci, name, handler)
+                Registration::for_line(&self.function.pci, name, handler)
             })
             .map_err(Failed::Vectors)?;
         Ok(QueueSet {

@@ -3,12 +3,15 @@
 //! `virtio_pci.ko`: virtio devices on the PCI bus (specification 4.1).
 //!
 //! C source: `drivers/virtio/virtio_pci_common.c`, `virtio_pci_modern.c`,
-//! `virtio_pci_modern_dev.c`.
+//! `virtio_pci_modern_dev.c`, `virtio_pci_legacy.c`, `virtio_pci_legacy_dev.c`.
 //!
 //! # Overview
 //!
-//! - [`modern`]: finding the structures of a device, and its reset;
-//! - [`common`]: its registers;
+//! - [`function`]: finding the interface of a device, and its reset;
+//! - [`quarantine`]: what is done if it does not reset;
+//! - [`interface`]: the registers, of whichever interface;
+//! - [`modern`], [`common`]: those of specification 1.0 and later;
+//! - [`legacy`]: those of before;
 //! - [`config`]: device configuration space;
 //! - [`notify`]: where and how a queue is notified;
 //! - [`vectors`]: which interrupt goes with which queue;
@@ -36,14 +39,18 @@ use virtio_spec::{
 
 mod common;
 mod config;
+mod function;
+mod interface;
 mod interrupts;
+mod legacy;
 mod modern;
 mod notify;
+mod quarantine;
 mod queues;
 mod transport;
 mod vectors;
 
-use modern::Modern;
+use function::Function;
 use transport::PciTransport;
 
 module! {
@@ -53,6 +60,17 @@ module! {
     description: "virtio-pci",
     license: "GPL",
     alias: ["pci:v00001AF4d*sv*sd*bc*sc*i*"],
+}
+
+extern "C" {
+    /// The module parameter `force_legacy`, see `param.c`; read-only once the module is loaded.
+    static virtio_pci_force_legacy: bool;
+}
+
+/// Whether transitional devices are to be driven through their legacy interface.
+fn force_legacy() -> bool {
+    // SAFETY: Set before the module is initialised, and constant from then on.
+    unsafe { virtio_pci_force_legacy }
 }
 
 struct VirtioPciModule {
@@ -73,7 +91,7 @@ struct VirtioPci;
 /// A bound device.
 struct Bound {
     device: virtio::transport::Registration<PciTransport>,
-    modern: Arc<Modern>,
+    function: Arc<Function>,
 }
 
 impl Driver for VirtioPci {
@@ -93,9 +111,9 @@ impl Driver for VirtioPci {
             data.device.device().break_queues();
         }
         dev.disable_sriov();
-        let Bound { device, modern } = KBox::into_inner(data);
+        let Bound { device, function } = KBox::into_inner(data);
         drop(device);
-        modern.close();
+        function.close();
         dev.disable();
     }
 
@@ -121,7 +139,7 @@ impl Driver for VirtioPci {
 
     fn restore(dev: &pci_ext::Device, data: &Bound) -> Result {
         dev.enable()?;
-        data.modern.set_master();
+        data.function.set_master();
         lifecycle::restore(data.device.device())
     }
 
@@ -159,7 +177,7 @@ impl Driver for VirtioPci {
             return;
         }
         let result = dev.enable().and_then(|()| {
-            data.modern.set_master();
+            data.function.set_master();
             lifecycle::reset_done(data.device.device())
         });
         match result {
@@ -173,26 +191,27 @@ impl Driver for VirtioPci {
 
 /// Puts the virtio device of an enabled function on the virtio bus.
 fn bind(dev: &pci_ext::Device) -> Result<KBox<Bound>> {
-    let modern = Modern::probe(dev)?;
-    let bound = register(dev, &modern);
+    let function = Function::probe(dev)?;
+    let bound = register(dev, &function);
     if bound.is_err() {
-        modern.close();
+        function.close();
     }
     bound
 }
 
-fn register(dev: &pci_ext::Device, modern: &Arc<Modern>) -> Result<KBox<Bound>> {
+fn register(dev: &pci_ext::Device, function: &Arc<Function>) -> Result<KBox<Bound>> {
     // Allocated before the device is there, since it could not be taken back without a driver
     // having seen it.
     let memory = KBox::<Bound>::new_uninit(GFP_KERNEL)?;
-    let transport = PciTransport::new(modern.clone())?;
-    modern.set_master();
-    let device = virtio::transport::Registration::new(dev.as_ref(), modern.virtio_id(), transport)?;
+    let transport = PciTransport::new(function.clone())?;
+    function.set_master();
+    let device =
+        virtio::transport::Registration::new(dev.as_ref(), function.virtio_id(), transport)?;
     Ok(KBox::write(
         memory,
         Bound {
             device,
-            modern: modern.clone(),
+            function: function.clone(),
         },
     ))
 }

@@ -12,19 +12,10 @@
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
-
-# MiB, half of the disk.
-SIZE=32
+. ./io.inc
 
 core_is_rust() {
 	[ "$(origin virtio_ring)" = rust ] && [ "$(origin virtio_blk)" = c ] && [ -b /dev/vda ]
-}
-
-# Written past the page cache, and read back past it.
-disk_keeps() {
-	head -c $((SIZE << 20)) /dev/urandom >/tmp/data
-	dd if=/tmp/data of=/dev/vda bs=1M oflag=direct 2>/dev/null || return 1
-	dd if=/dev/vda bs=64k count=$((SIZE * 16)) iflag=direct 2>/dev/null | cmp - /tmp/data
 }
 
 # Several writers, so that requests are in flight together.
@@ -34,15 +25,7 @@ disk_keeps_in_parallel() {
 			oflag=direct conv=notrunc 2>/dev/null &
 	done
 	wait
-	dd if=/dev/vda bs=4k count=$((SIZE << 8)) iflag=direct 2>/dev/null | cmp - /tmp/data
-}
-
-# QEMU's gateway answers.
-ping_gateway() {
-	ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 || return 1
-	for size in 1 56 1400 4000; do
-		ping -c 5 -i 0.2 -W 10 -s "$size" 10.0.2.2 >/dev/null || return 1
-	done
+	disk_has_kept
 }
 
 rebind() {
@@ -52,7 +35,7 @@ rebind() {
 		echo "$device" >"$BUS/drivers/$driver/bind" || return 1
 	done
 	wait_until 10 test -b /dev/vda
-	dd if=/dev/vda bs=4k count=$((SIZE << 8)) iflag=direct 2>/dev/null | cmp - /tmp/data
+	disk_has_kept
 }
 
 ktap_print_header
