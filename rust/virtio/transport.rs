@@ -129,6 +129,28 @@ pub trait Transport: Send + Sync + Sized + 'static {
     /// The name of the device on its parent bus (`0000:00:03.0`).
     fn bus_name(&self) -> *const c_char;
 
+    /// Resets queue `queue` alone (specification 2.6.1), which its driver leaves alone from before
+    /// the call until [`Transport::enable_queue_after_reset`].  When it returns, the device does
+    /// not use ring and buffers any more, and the queue's callback does not run.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the device cannot, `EINVAL` if there is no such queue.  Others if the device
+    /// did not do it in time: the queue is broken, and its memory still the device's.
+    fn reset_queue(&self, _dev: &Device, _queue: u32) -> Result {
+        Err(ENOENT)
+    }
+
+    /// Hands a queue that was reset to the device again; its ring may be another one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the device cannot, `EBUSY` if the queue was not reset.  Others if the device did
+    /// not take it: the queue is broken.
+    fn enable_queue_after_reset(&self, _dev: &Device, _queue: u32) -> Result {
+        Err(ENOENT)
+    }
+
     /// Steers the interrupt of a queue.  A hint: where it cannot be had, `Ok`.
     fn set_queue_affinity(&self, _queue: u32, _mask: *const bindings::cpumask) -> Result {
         Ok(())
@@ -271,8 +293,8 @@ impl<T: Transport> Ops<T> {
         set_vq_affinity: Some(Self::set_vq_affinity),
         get_vq_affinity: Some(Self::get_vq_affinity),
         get_shm_region: Some(Self::get_shm_region),
-        disable_vq_and_reset: None,
-        enable_vq_after_reset: None,
+        disable_vq_and_reset: Some(Self::disable_vq_and_reset),
+        enable_vq_after_reset: Some(Self::enable_vq_after_reset),
     };
 
     extern "C" fn get(
@@ -398,6 +420,24 @@ impl<T: Transport> Ops<T> {
     extern "C" fn bus_name(vdev: *mut bindings::virtio_device) -> *const c_char {
         // SAFETY: The table belongs to embeddings of `T`.
         unsafe { embedding::<T>(vdev) }.0.bus_name()
+    }
+
+    extern "C" fn disable_vq_and_reset(vq: *mut bindings::virtqueue) -> c_int {
+        from_result(|| {
+            // SAFETY: Callers pass a queue of such a device.
+            let (index, (transport, dev)) = unsafe { ((*vq).index, embedding::<T>((*vq).vdev)) };
+            transport.reset_queue(dev, index)?;
+            Ok(0)
+        })
+    }
+
+    extern "C" fn enable_vq_after_reset(vq: *mut bindings::virtqueue) -> c_int {
+        from_result(|| {
+            // SAFETY: Callers pass a queue of such a device.
+            let (index, (transport, dev)) = unsafe { ((*vq).index, embedding::<T>((*vq).vdev)) };
+            transport.enable_queue_after_reset(dev, index)?;
+            Ok(0)
+        })
     }
 
     extern "C" fn set_vq_affinity(

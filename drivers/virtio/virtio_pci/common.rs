@@ -37,6 +37,13 @@ const POLL_INTERVAL: Delta = Delta::from_millis(1);
 /// How long a device may take to show that a queue is enabled.
 const ENABLE_DEADLINE: Delta = Delta::from_secs(1);
 
+/// How long a device may take to reset a queue: it may have to end requests first, and callers hold
+/// locks of whole subsystems.
+const QUEUE_RESET_DEADLINE: Delta = Delta::from_secs(5);
+
+/// What registers of a device that is gone read as.
+const ALL_ONES: u16 = u16::MAX;
+
 /// Asks `done` until it gives something, or `deadline` has passed; at least once.  May sleep.
 pub(crate) fn poll<R>(deadline: Delta, mut done: impl FnMut() -> Option<R>) -> Option<R> {
     let start = Instant::<Monotonic>::now();
@@ -227,6 +234,31 @@ impl QueueRegisters<'_> {
         } else {
             Err(EIO)
         }
+    }
+
+    /// Resets the queue (specification 2.6.1), with `VIRTIO_F_RING_RESET` agreed on: waits until
+    /// the device shows that it is done, at most for [`QUEUE_RESET_DEADLINE`].
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if it does not, `EIO` if nobody is there.
+    pub(crate) fn reset(&self) -> Result {
+        self.write16(common::QUEUE_RESET, 1);
+        poll(QUEUE_RESET_DEADLINE, || match self.reset_and_enabled() {
+            (0, 0) => Some(Ok(())),
+            (ALL_ONES, ALL_ONES) => Some(Err(EIO)),
+            _ => None,
+        })
+        .unwrap_or(Err(ETIMEDOUT))
+    }
+
+    /// Whether the queue is neither enabled nor being reset.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.reset_and_enabled() == (0, 0)
+    }
+
+    fn reset_and_enabled(&self) -> (u16, u16) {
+        (self.read16(common::QUEUE_RESET), self.enabled())
     }
 }
 

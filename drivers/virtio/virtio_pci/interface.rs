@@ -191,6 +191,26 @@ impl Interface {
         }
     }
 
+    /// Resets a queue alone.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the interface cannot, `ETIMEDOUT` or `EIO` if the device does not.
+    pub(crate) fn reset_queue(&self, index: u16) -> Result {
+        match self {
+            Self::Modern(modern) => modern.common.queue(index).reset(),
+            Self::Legacy(_) => Err(ENOENT),
+        }
+    }
+
+    /// Whether the device shows a queue as reset and not enabled.  May sleep.
+    pub(crate) fn is_queue_reset(&self, index: u16) -> bool {
+        match self {
+            Self::Modern(modern) => modern.common.queue(index).is_reset(),
+            Self::Legacy(_) => false,
+        }
+    }
+
     /// Takes a queue back, of a device that was reset.  May sleep.
     pub(crate) fn release_queue(&self, index: u16) {
         match self {
@@ -258,6 +278,15 @@ impl Assignment {
         };
         interface.assign(source, vector)?;
         Ok(assignment)
+    }
+
+    /// Assigns `vector` again, of which the device has lost knowledge.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Assignment::config`].
+    pub(crate) fn renew(&self, vector: u16) -> Result {
+        self.interface.assign(self.source, vector)
     }
 }
 

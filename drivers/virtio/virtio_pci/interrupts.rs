@@ -6,7 +6,7 @@
 //!
 //! A handler has its queues from the start, since it is registered after they are made and before
 //! they are enabled, and freed before they are deleted: no list changes under it, no lock is
-//! needed.
+//! needed.  A queue that is reset alone says so in a flag of its own.
 
 use core::ptr::NonNull;
 use kernel::{
@@ -15,7 +15,15 @@ use kernel::{
         IrqReturn, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    }, //
 };
 use pci_ext::io::Window;
 use virtio::{
@@ -48,7 +56,27 @@ impl QueueRef {
         Self(queue)
     }
 
+    /// `reset` of the queue: it was reset alone, and is not to be looked at.
+    fn off(&self) -> &Atomic<bool> {
+        // SAFETY: By the type invariants; nobody else uses the field.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.as_ptr()).reset) }
+    }
+
+    /// Whether interrupts leave the queue alone.
+    pub(crate) fn is_off(&self) -> bool {
+        self.off().load(Relaxed)
+    }
+
+    /// Has interrupts leave the queue alone, or not.  Handlers that run are not waited for.
+    pub(crate) fn set_off(&self, off: bool) {
+        // Before a handler that finds it on, what the queue has become is seen.
+        self.off().store(off, Release);
+    }
+
     fn interrupt(&self) -> bool {
+        if self.off().load(Acquire) {
+            return false;
+        }
         // SAFETY: By the type invariants.
         unsafe { virtio_ring::interrupt(self.0) }
     }

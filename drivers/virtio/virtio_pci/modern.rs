@@ -40,6 +40,7 @@ use virtio_spec::{
         Reject, //
     },
     transport::{
+        RingReset,
         SrIov,
         Version1, //
     },
@@ -99,6 +100,9 @@ impl Modern {
         let mut accepted = virtio_ring::accepted_transport_features(features);
         if features.has::<SrIov>() && self.has_sriov {
             accepted = accepted.with::<SrIov>();
+        }
+        if features.has::<RingReset>() {
+            accepted = accepted.with::<RingReset>();
         }
         if !accepted.has::<Version1>() {
             dev_err!(

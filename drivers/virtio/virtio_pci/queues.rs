@@ -252,6 +252,49 @@ impl Queue {
         ring.interface.enable_queue(ring.index, &ring.addresses())
     }
 
+    /// Whether interrupts leave the queue alone, since it was reset alone.
+    pub(crate) fn is_off(&self) -> bool {
+        // SAFETY: Gone before `self` is.
+        unsafe { self.for_handler() }.is_off()
+    }
+
+    /// Has interrupts leave the queue alone, or not.
+    pub(crate) fn set_off(&self, off: bool) {
+        // SAFETY: Gone before `self` is.
+        unsafe { self.for_handler() }.set_off(off);
+    }
+
+    /// Tells a device that has reset the queue of its ring and its vector again, but for enabling
+    /// it.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the device does not show the queue as reset, or does not take the vector.
+    pub(crate) fn place_again(&self) -> Result {
+        let Ring {
+            queue,
+            interface,
+            index,
+            ..
+        } = &self.ring;
+        if !interface.is_queue_reset(*index) {
+            return Err(EBUSY);
+        }
+        // SAFETY: By the type invariants of `Ring`.
+        let size = unsafe { virtio_ring::size(*queue) };
+        interface.place_queue(*index, u16::try_from(size)?, &self.ring.addresses())?;
+        match &self.vector {
+            Some((vector, assignment)) => assignment.renew(*vector),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the queue as broken: adds, kicks and polls do nothing from now on.
+    pub(crate) fn break_ring(&self) {
+        // SAFETY: By the type invariants of `Ring`.
+        unsafe { bindings::__virtqueue_break(self.ring.queue.as_ptr()) };
+    }
+
     /// Hands the queue to the driver that asked for it.
     pub(crate) fn provide(&self, request: &mut QueueRequest<'_>) {
         request.provide(self.ring.queue);

@@ -4,6 +4,7 @@
 
 use crate::{
     function::Function,
+    queues::Queue,
     vectors::QueueSet, //
 };
 use core::{
@@ -35,6 +36,7 @@ use virtio::{
 };
 use virtio_bindings as bindings;
 use virtio_spec::{
+    transport::RingReset,
     Features,
     Status, //
 };
@@ -63,6 +65,17 @@ impl PciTransport {
         let result = self.function.reset();
         self.synchronize_callbacks();
         result
+    }
+
+    /// Runs `f` with a queue, and the set that it belongs to.
+    fn with_queue<R>(
+        &self,
+        index: u32,
+        f: impl FnOnce(&QueueSet, &Queue) -> Result<R>,
+    ) -> Result<R> {
+        let set = self.queues.lock();
+        let set = set.as_ref().ok_or(EINVAL)?;
+        f(set, set.queue(index)?)
     }
 
     /// Takes the queues down.  May sleep.
@@ -156,6 +169,64 @@ impl Transport for PciTransport {
 
     fn bus_name(&self) -> *const c_char {
         self.function.pci.name().as_char_ptr()
+    }
+
+    fn reset_queue(&self, dev: &Device, queue: u32) -> Result {
+        if !dev.features().has::<RingReset>() {
+            return Err(ENOENT);
+        }
+        let index = self.with_queue(queue, |_, queue| Ok(queue.index()))?;
+        // Not under the lock: this waits for the device.
+        let result = self.function.interface.reset_queue(index);
+        self.with_queue(queue, |set, queue| {
+            match result {
+                Ok(()) => {
+                    queue.set_off(true);
+                    set.synchronize_queue(queue);
+                }
+                Err(error) => {
+                    queue.break_ring();
+                    dev_err!(
+                        dev.as_device(),
+                        "queue {} does not reset: {:?}\n",
+                        index,
+                        error
+                    );
+                }
+            }
+            result
+        })
+    }
+
+    fn enable_queue_after_reset(&self, dev: &Device, queue: u32) -> Result {
+        let index = self.with_queue(queue, |_, queue| {
+            if !queue.is_off() {
+                return Err(EBUSY);
+            }
+            Ok(queue.index())
+        })?;
+        let enable = || {
+            self.with_queue(queue, |_, queue| {
+                queue.place_again()?;
+                // Before the device can interrupt.
+                queue.set_off(false);
+                queue.enable()
+            })?;
+            // Not under the lock: this waits for the device.
+            self.function.interface.await_enabled(index)
+        };
+        enable().inspect_err(|error| {
+            let _ = self.with_queue(queue, |_, queue| {
+                queue.break_ring();
+                Ok(())
+            });
+            dev_err!(
+                dev.as_device(),
+                "queue {} does not enable after a reset: {:?}\n",
+                index,
+                error
+            );
+        })
     }
 
     fn set_queue_affinity(&self, queue: u32, mask: *const bindings::cpumask) -> Result {

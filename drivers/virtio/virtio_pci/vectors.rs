@@ -157,6 +157,26 @@ impl QueueSet {
         }
     }
 
+    /// The queue with number `index`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none.
+    pub(crate) fn queue(&self, index: u32) -> Result<&Queue> {
+        self.queues.get(index as usize).ok_or(EINVAL)
+    }
+
+    /// Waits until no handler looks at `queue`.  May sleep.
+    pub(crate) fn synchronize_queue(&self, queue: &Queue) {
+        match (queue.irq(), &self.shared) {
+            (Some(irq), _) => irq.synchronize(),
+            (None, Shared::Vectors(_, Some(queues))) => queues.synchronize(),
+            (None, Shared::Line(line)) => line.synchronize(),
+            // It has no callback.
+            (None, Shared::Vectors(_, None)) => {}
+        }
+    }
+
     /// Steers the interrupt of a queue: its own, or the one that it shares.  Nothing is done to
     /// the line.
     ///
