@@ -194,6 +194,11 @@ impl QueueRegisters<'_> {
         self.read16(common::QUEUE_NOTIFY_OFF)
     }
 
+    /// The number for notifications, with `VIRTIO_F_NOTIF_CONFIG_DATA`; else anything.
+    pub(crate) fn notify_data(&self) -> u16 {
+        self.read16(common::QUEUE_NOTIFY_DATA)
+    }
+
     pub(crate) fn set_addresses(&self, addresses: &virtio_ring::Addresses) {
         self.select(|common| {
             common.write64(common::QUEUE_DESC, addresses.desc);

@@ -40,6 +40,7 @@ use virtio_spec::{
         Reject, //
     },
     transport::{
+        NotifConfigData,
         RingReset,
         SrIov,
         Version1, //
@@ -97,13 +98,14 @@ impl Modern {
     ///
     /// `EINVAL` if it does not offer `VIRTIO_F_VERSION_1`, or lacks registers for another feature.
     pub(crate) fn accept(&self, dev: &Device, features: Features) -> Result<Features> {
-        let mut accepted = virtio_ring::accepted_transport_features(features);
-        if features.has::<SrIov>() && self.has_sriov {
-            accepted = accepted.with::<SrIov>();
+        let mut known = Features::EMPTY
+            .with::<NotifConfigData>()
+            .with::<RingReset>();
+        if self.has_sriov {
+            known = known.with::<SrIov>();
         }
-        if features.has::<RingReset>() {
-            accepted = accepted.with::<RingReset>();
-        }
+        let accepted =
+            virtio_ring::accepted_transport_features(features).union(features.intersection(known));
         if !accepted.has::<Version1>() {
             dev_err!(
                 dev.as_device(),
@@ -131,8 +133,9 @@ impl Modern {
     /// As [`NotifyArea::doorbell`]; `ENODEV` after [`Modern::unmap`].
     pub(crate) fn doorbell(&self, index: u16, format: Format) -> Result<Doorbell> {
         let bars = self.common.bars().ok_or(ENODEV)?;
-        let notify_off = self.common.queue(index).notify_off();
-        self.notify.doorbell(&bars, notify_off, format)
+        let registers = self.common.queue(index);
+        let (notify_off, number) = (registers.notify_off(), registers.notify_data());
+        self.notify.doorbell(&bars, notify_off, number, format)
     }
 
     /// Where a shared memory region lies (specification 4.1.4.7).

@@ -41,10 +41,7 @@ use virtio_ring::{
 };
 use virtio_spec::{
     pci::QUEUE_SIZE_MAX,
-    transport::{
-        NotificationData,
-        RingPacked, //
-    }, //
+    transport::RingPacked, //
 };
 
 /// Why a queue cannot be set up.
@@ -149,11 +146,7 @@ impl Queue {
             );
             return Err(EINVAL);
         }
-        let format = if features.has::<NotificationData>() {
-            Format::Data
-        } else {
-            Format::Index
-        };
+        let format = Format::new(features);
         let doorbell = interface.doorbell(index, format).inspect_err(|_| {
             dev_err!(
                 dev.as_device(),
@@ -190,7 +183,7 @@ impl Queue {
         let chosen = unsafe {
             let queue = ring.queue.as_ptr();
             (*queue).num_max = size.into();
-            (*queue).priv_ = doorbell.address().as_ptr();
+            (*queue).priv_ = doorbell.cookie().as_ptr();
             virtio_ring::size(ring.queue)
         };
         interface.place_queue(index, u16::try_from(chosen)?, &ring.addresses())?;
