@@ -20,6 +20,8 @@
 #include <uapi/linux/virtio_ring.h>
 #include <uapi/linux/virtio_types.h>
 
+#include "../virtio_ring/trace.h"
+
 /* bindgen gets confused at certain things. */
 const unsigned long RUST_CONST_HELPER_VIRTIO_DMA_ATTR_CACHE_CLEAN =
 	DMA_ATTR_DEBUGGING_IGNORE_CACHELINES;

@@ -4,9 +4,12 @@
 //!
 //! C source: `virtqueue_add` in `drivers/virtio/virtio_ring.c`.
 
-use crate::vring::{
-    Token,
-    Vring, //
+use crate::{
+    trace,
+    vring::{
+        Token,
+        Vring, //
+    }, //
 };
 use core::{
     mem::size_of,
@@ -199,6 +202,48 @@ impl Lists<'_> {
         Ok(())
     }
 
+    /// Bytes that the device may read, and bytes that it may write.
+    ///
+    /// # Safety
+    ///
+    /// As [`Lists::for_each`].
+    unsafe fn bytes(&self) -> (u64, u64) {
+        let (mut readable, mut writable) = (0u64, 0u64);
+        let mut left = self.total;
+        for (at, list) in self.lists.iter().enumerate() {
+            let bytes = if at < self.outs {
+                &mut readable
+            } else {
+                &mut writable
+            };
+            let mut sg = *list;
+            while !sg.is_null() && left != 0 {
+                // SAFETY: By the contract.
+                unsafe {
+                    *bytes += u64::from(self.len(sg));
+                    sg = bindings::sg_next(sg);
+                }
+                left -= 1;
+            }
+        }
+        (readable, writable)
+    }
+
+    /// # Safety
+    ///
+    /// `sg` is a valid entry.
+    #[inline]
+    unsafe fn len(&self, sg: *mut bindings::scatterlist) -> u32 {
+        // SAFETY: By the contract.
+        unsafe {
+            if self.premapped {
+                bindings::virtio_sg_dma_len(sg)
+            } else {
+                (*sg).length
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// `sg` is a valid entry.
@@ -213,12 +258,12 @@ impl Lists<'_> {
             if self.premapped {
                 return Ok(Segment {
                     addr: bindings::virtio_sg_dma_address(sg),
-                    len: bindings::virtio_sg_dma_len(sg),
+                    len: self.len(sg),
                 });
             }
             Ok(Segment {
                 addr: vring.mapper().map_sg(sg, dir, self.attrs)?,
-                len: (*sg).length,
+                len: self.len(sg),
             })
         }
     }
@@ -256,9 +301,16 @@ impl Vring {
     ) -> Result<(), (AddErrorKind, Token)> {
         // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
+        let data = token.data;
         let result = ring
             .add(readable, writable, token)
             .map_err(|error| (error.kind, error.payload));
+        if result.is_ok() {
+            self.counters.adds.count();
+            trace::added(self, data, ring.num_free(), || {
+                (trace::bytes(readable), trace::bytes(writable))
+            });
+        }
         self.sync_num_free(ring);
         result
     }
@@ -272,7 +324,17 @@ impl Vring {
     #[inline]
     pub unsafe fn kick_prepare(&self) -> bool {
         // SAFETY: By the contract.
-        unsafe { self.ring() }.kick_prepare()
+        let ring = unsafe { self.ring() };
+        let notify = if trace::kicks() {
+            trace::kick(self, ring)
+        } else {
+            ring.kick_prepare()
+        };
+        self.counters.kicks.count();
+        if notify {
+            self.counters.notifications.count();
+        }
+        notify
     }
 
     /// Adds a C caller's buffer.
@@ -293,6 +355,7 @@ impl Vring {
         mut token: Token,
         gfp: bindings::gfp_t,
     ) -> Result {
+        let data = token.data;
         // SAFETY: By the contract.
         unsafe {
             // Without room for a table, the ring itself may have room.
@@ -309,13 +372,16 @@ impl Vring {
                 }
             };
             let ring = self.ring();
-            // As C does it: visible at once, not only when kicked.
             if result.is_ok() {
+                self.counters.adds.count();
+                trace::added(self, data, ring.num_free(), || lists.bytes());
+                // As C does it: visible at once, not only when kicked.
                 ring.publish();
             }
             self.sync_num_free(ring);
             if matches!(result, Err(error) if error == ENOSPC) && lists.outs != 0 {
                 // C drivers rely on it, for the sake of hosts that make room only when told.
+                self.counters.notifications.count();
                 self.notify();
             }
             result

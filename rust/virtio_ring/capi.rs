@@ -382,7 +382,7 @@ export! {
         if num == 0 {
             return EINVAL.to_errno();
         }
-        if u32::from(vring.size()) == num {
+        if vring.size() == num {
             return 0;
         }
         restart(vq, recycle, recycle_done, |vring| vring.resize(num))
@@ -426,11 +426,11 @@ export! {
     }
 
     unsafe fn virtio_break_device(vdev: *mut bindings::virtio_device) {
-        for_each_queue(vdev, |vring| vring.shared().break_ring());
+        vring::for_each(vdev, |vring| vring.shared().break_ring());
     }
 
     unsafe fn __virtio_unbreak_device(vdev: *mut bindings::virtio_device) {
-        for_each_queue(vdev, |vring| vring.shared().unbreak());
+        vring::for_each(vdev, |vring| vring.shared().unbreak());
     }
 
     unsafe fn virtqueue_get_desc_addr(vq: *const bindings::virtqueue) -> bindings::dma_addr_t {
@@ -678,25 +678,5 @@ unsafe fn restart(
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }
-    }
-}
-
-/// Runs `f` on every queue of the device, with the list locked.
-///
-/// # Safety
-///
-/// `vdev` is registered.
-unsafe fn for_each_queue(vdev: *mut bindings::virtio_device, f: impl Fn(&Vring)) {
-    // SAFETY: By the contract; the list holds our queues, whose `list` is their first field.
-    unsafe {
-        let lock = &raw mut (*vdev).vqs_list_lock;
-        let flags = bindings::virtio_spin_lock_irqsave(lock);
-        let head = &raw mut (*vdev).vqs;
-        let mut entry = (*head).next;
-        while !ptr::eq(entry, head) {
-            f(Vring::from_raw(entry.cast()));
-            entry = (*entry).next;
-        }
-        bindings::virtio_spin_unlock_irqrestore(lock, flags);
     }
 }

@@ -19,11 +19,18 @@ pub use virtio_bindings as bindings;
 mod add;
 mod body;
 mod capi;
+mod counters;
 mod mapper;
 mod memory;
+mod trace;
 mod vring;
 
+pub use counters::{
+    State,
+    STATE_HEADER, //
+};
 pub use mapper::Mapper;
+pub use trace::device_reset;
 pub use virtqueue::{
     AddErrorKind,
     CbState,
@@ -36,6 +43,7 @@ pub use vring::{
     create,
     delete,
     drain,
+    for_each,
     interrupt,
     leak,
     notification_data,

@@ -21,8 +21,13 @@ use crate::{
         Body,
         KernelRing, //
     },
+    counters::{
+        Counters,
+        Interrupts, //
+    },
     mapper::Mapper,
-    memory::Memory, //
+    memory::Memory,
+    trace, //
 };
 use core::{
     cell::UnsafeCell,
@@ -99,6 +104,7 @@ impl Token {
 #[repr(C)]
 pub struct Vring {
     vq: Opaque<bindings::virtqueue>,
+    pub(crate) counters: Counters,
     body: UnsafeCell<Body>,
     mapper: Mapper,
     pub(crate) notify: unsafe extern "C" fn(*mut bindings::virtqueue) -> bool,
@@ -118,6 +124,9 @@ pub struct Vring {
     shared: Arc<Shared>,
     /// Frees a buffer that comes back unused; set by the typed handle.
     release: UnsafeCell<Option<unsafe fn(Token)>>,
+    /// The number of descriptors; a copy for those who do not serialise with a resize.
+    size: Atomic<u32>,
+    pub(crate) interrupts: Interrupts,
 }
 
 // SAFETY: See the invariants: `ring` has one user at a time; all else is constant or atomic.
@@ -192,11 +201,43 @@ impl Vring {
         unsafe { device::Device::from_raw(&raw mut (*(*self.as_raw()).vdev).dev) }
     }
 
+    /// Where C drivers look for the number of free descriptors.
+    #[inline]
+    fn num_free_word(&self) -> &Atomic<u32> {
+        // SAFETY: Aligned and alive; C only reads it.
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).num_free) }
+    }
+
     /// Copies the number of free descriptors to where C drivers look.
     #[inline]
     pub(crate) fn sync_num_free(&self, ring: &KernelRing) {
-        // SAFETY: Written by the one user of the ring.
-        unsafe { (*self.as_raw()).num_free = c_uint::from(ring.num_free()) };
+        self.num_free_word()
+            .store(c_uint::from(ring.num_free()), Relaxed);
+    }
+
+    /// The number of free descriptors after the last operation.
+    pub(crate) fn num_free(&self) -> u32 {
+        self.num_free_word().load(Relaxed)
+    }
+
+    /// The number of the queue.
+    pub(crate) fn index(&self) -> u32 {
+        // SAFETY: Constant.
+        unsafe { (*self.as_raw()).index }
+    }
+
+    /// The name that the driver gave the queue.
+    pub(crate) fn name(&self) -> Option<&CStr> {
+        // SAFETY: Constant, and outlives the queue: `Params`.
+        unsafe {
+            let name = (*self.as_raw()).name;
+            (!name.is_null()).then(|| CStr::from_char_ptr(name))
+        }
+    }
+
+    /// What the ring was made from; the size may have changed since.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Says what the device did, once.
@@ -206,12 +247,10 @@ impl Vring {
             return;
         }
         self.reported.store(true, Relaxed);
-        // SAFETY: The index is constant.
-        let index = unsafe { (*self.as_raw()).index };
         dev_err!(
             self.as_device(),
             "virtqueue {}: {}: broken\n",
-            index,
+            self.index(),
             core::format_args!("{error}")
         );
     }
@@ -251,6 +290,8 @@ impl Vring {
                     // SAFETY: The device gave the buffer back, and its table with it.
                     unsafe { table.free(self, token.premapped) };
                 }
+                self.counters.used.count();
+                trace::got(self, &token, used.written);
                 Some((token, used.written))
             }
             Ok(None) => None,
@@ -378,9 +419,9 @@ impl Vring {
         this.body.into_inner().free(&this.mapper);
     }
 
-    /// The size that the ring was made with.
-    pub(crate) fn size(&self) -> u16 {
-        self.body().size()
+    /// The number of descriptors.  Any context.
+    pub(crate) fn size(&self) -> u32 {
+        self.size.load(Relaxed)
     }
 
     /// What `virtqueue_get_vring` shows.
@@ -434,6 +475,7 @@ impl Vring {
         // `shared`, which stays.
         let old = unsafe { core::ptr::replace(self.body.get(), body) };
         old.free(&self.mapper);
+        self.size.store(u32::from(self.body().size()), Relaxed);
         // SAFETY: By the contract.
         self.sync_num_free(unsafe { self.ring() });
         Ok(())
@@ -510,6 +552,26 @@ pub unsafe fn drain(vq: NonNull<bindings::virtqueue>) {
     }
 }
 
+/// Runs `f` on every queue of the device, with the list locked and interrupts off.
+///
+/// # Safety
+///
+/// `vdev` is registered.
+pub unsafe fn for_each(vdev: *mut bindings::virtio_device, mut f: impl FnMut(&Vring)) {
+    // SAFETY: By the contract; the list holds our queues, whose `list` is their first field.
+    unsafe {
+        let lock = &raw mut (*vdev).vqs_list_lock;
+        let flags = bindings::virtio_spin_lock_irqsave(lock);
+        let head = &raw mut (*vdev).vqs;
+        let mut entry = (*head).next;
+        while !core::ptr::eq(entry, head) {
+            f(Vring::from_raw(entry.cast()));
+            entry = (*entry).next;
+        }
+        bindings::virtio_spin_unlock_irqrestore(lock, flags);
+    }
+}
+
 /// Where the device finds the ring.
 ///
 /// # Safety
@@ -544,7 +606,7 @@ pub unsafe fn addresses(vq: NonNull<bindings::virtqueue>) -> Addresses {
 /// `vq` was made by [`create`].
 pub unsafe fn size(vq: NonNull<bindings::virtqueue>) -> u32 {
     // SAFETY: By the contract.
-    u32::from(unsafe { Vring::from_raw(vq.as_ptr()) }.size())
+    unsafe { Vring::from_raw(vq.as_ptr()) }.size()
 }
 
 /// Handles the queue's interrupt (C: `vring_interrupt`).  Interrupt context.
@@ -557,9 +619,12 @@ pub unsafe fn size(vq: NonNull<bindings::virtqueue>) -> u32 {
 pub unsafe fn interrupt(vq: NonNull<bindings::virtqueue>) -> bool {
     // SAFETY: By the contract.
     let vring = unsafe { Vring::from_raw(vq.as_ptr()) };
-    if !vring.observer().more_used() {
+    let handled = vring.observer().more_used();
+    trace::interrupted(vring, handled);
+    if !handled {
         return false;
     }
+    vring.interrupts.0.count();
     if vring.observer().is_broken() {
         return true;
     }

@@ -314,6 +314,12 @@ impl<M: RingMem, S: Store> Ring<M, S> {
         each!(self, r => r.core().num_free())
     }
 
+    /// Chains added since the last [`Self::kick_prepare`].
+    #[inline]
+    pub fn num_added(&self) -> u32 {
+        each!(self, r => r.core().num_added)
+    }
+
     /// Chains added and not yet returned, published or not.
     #[inline]
     pub fn in_flight(&self) -> u16 {

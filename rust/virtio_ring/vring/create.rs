@@ -8,6 +8,10 @@
 use super::Vring;
 use crate::{
     body::Body,
+    counters::{
+        Counters,
+        Interrupts, //
+    },
     mapper::{
         self,
         Mapper, //
@@ -237,6 +241,7 @@ fn finish(
         room,
         Vring {
             vq: Opaque::new(vq),
+            counters: Counters::new(),
             body: UnsafeCell::new(body),
             mapper,
             notify: params.notify,
@@ -251,6 +256,8 @@ fn finish(
             started: Atomic::new(false),
             shared,
             release: UnsafeCell::new(None),
+            size: Atomic::new(size),
+            interrupts: Interrupts::new(),
         },
     );
     let vq = NonNull::from(KBox::leak(vring)).cast::<bindings::virtqueue>();
