@@ -10,6 +10,8 @@
 //! [`negotiate`]: crate::negotiate
 //! [`lifecycle`]: crate::lifecycle
 
+#[cfg(CONFIG_DEBUG_FS)]
+use crate::debugfs;
 use crate::{
     device::Device,
     lifecycle,
@@ -82,12 +84,16 @@ impl Registration {
         unsafe { bindings::virtio_ida_init(INDEX.0.get()) };
         // SAFETY: `BUS` has a static lifetime and is registered once a module load.
         to_result(unsafe { bindings::bus_register(&raw const BUS.0) })?;
+        #[cfg(CONFIG_DEBUG_FS)]
+        debugfs::init();
         Ok(Self(()))
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        #[cfg(CONFIG_DEBUG_FS)]
+        debugfs::exit();
         // SAFETY: Registered by `new`; devices and drivers hold a reference to this module, so
         // none is left.
         unsafe {
@@ -274,7 +280,13 @@ unsafe fn add_device(vdev: *mut bindings::virtio_device, device: &Device, index:
             result = EIO.to_errno();
         } else {
             device.add_status(Status::ACKNOWLEDGE);
+            #[cfg(CONFIG_DEBUG_FS)]
+            debugfs::device_init(device);
             result = bindings::device_add(dev);
+            #[cfg(CONFIG_DEBUG_FS)]
+            if result != 0 {
+                debugfs::device_exit(device);
+            }
         }
         if result != 0 {
             crate::recovery::detach(NonNull::new_unchecked(vdev));
@@ -295,6 +307,8 @@ pub(crate) unsafe fn unregister_device(vdev: *mut bindings::virtio_device) {
     unsafe {
         let index = (*vdev).index;
         let dev = &raw mut (*vdev).dev;
+        #[cfg(CONFIG_DEBUG_FS)]
+        debugfs::device_exit(Device::from_raw(vdev));
         bindings::device_del(dev);
         crate::recovery::detach(NonNull::new_unchecked(vdev));
         bindings::virtio_of_node_put(dev);

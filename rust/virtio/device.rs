@@ -12,7 +12,9 @@ use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
     types::Opaque, //
 };
@@ -117,6 +119,7 @@ impl Device {
     /// [`ResetFailed`] if the status does not read 0 afterwards.  How long the transport waits is
     /// its own affair; ours has a deadline.
     pub fn reset(&self) -> Result<(), ResetFailed> {
+        let start = Instant::<Monotonic>::now();
         if let Some(reset) = self.ops().reset {
             // SAFETY: By the type invariants, the callback belongs to this device.
             unsafe { reset(self.as_raw()) };
@@ -130,6 +133,8 @@ impl Device {
             fsleep(RESET_POLL_INTERVAL);
             status = self.status();
         }
+        // SAFETY: By the type invariants, the device is initialised.
+        unsafe { virtio_ring::device_reset(self.as_raw(), status.bits(), start.elapsed()) };
         if status.is_reset() {
             Ok(())
         } else {
@@ -314,14 +319,15 @@ impl Device {
     }
 
     /// Runs `f` with the config lock held and interrupts off.
-    pub(crate) fn with_config_lock(&self, f: impl FnOnce(&Self)) {
+    pub(crate) fn with_config_lock<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
         // SAFETY: Initialised by `register_device`.
         let lock = unsafe { &raw mut (*self.as_raw()).config_lock };
         // SAFETY: As above; the flags go back to the same lock.
         let flags = unsafe { bindings::virtio_spin_lock_irqsave(lock) };
-        f(self);
+        let result = f(self);
         // SAFETY: Locked above.
         unsafe { bindings::virtio_spin_unlock_irqrestore(lock, flags) };
+        result
     }
 
     /// Tells the driver of a change, or remembers it.  The config lock is held.
@@ -399,6 +405,29 @@ impl Device {
     pub(crate) fn has_restricted_memory(&self) -> bool {
         // SAFETY: The device is valid; the callback is the platform's.
         unsafe { bindings::virtio_check_memory_access(self.as_raw()) }
+    }
+}
+
+/// The features that [`crate::feature_filter`] hides from drivers.
+#[cfg(CONFIG_VIRTIO_DEBUG)]
+impl Device {
+    /// The filter as it is.  Any context.
+    pub(crate) fn filter_features(&self) -> Features {
+        self.with_config_lock(|dev| {
+            // SAFETY: Protected by the config lock.
+            Features::from_u64s(unsafe { (*dev.as_raw()).debugfs_filter_features })
+        })
+    }
+
+    /// Changes the filter.  Any context.
+    pub(crate) fn change_filter_features(&self, change: impl FnOnce(Features) -> Features) {
+        self.with_config_lock(|dev| {
+            // SAFETY: Protected by the config lock.
+            unsafe {
+                let filter = &raw mut (*dev.as_raw()).debugfs_filter_features;
+                filter.write(change(Features::from_u64s(filter.read())).to_u64s());
+            }
+        });
     }
 }
 

@@ -39,6 +39,8 @@ fn driver_features(driver: DriverOps<'_>, offered: Features) -> Features {
 pub(crate) fn negotiate(dev: &Device, driver: DriverOps<'_>) -> Result {
     let offered = dev.offered_features();
     let agreed = driver_features(driver, offered).intersection(offered);
+    #[cfg(CONFIG_VIRTIO_DEBUG)]
+    let agreed = agreed.difference(dev.filter_features());
     // Transport features are the transport's to refuse.
     dev.set_features(agreed.union(offered.intersection(transport::RANGE)));
     dev.finalize_features()?;

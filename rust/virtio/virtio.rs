@@ -25,8 +25,12 @@ pub mod buffer;
 mod bus;
 mod capi;
 pub mod config;
+#[cfg(CONFIG_DEBUG_FS)]
+mod debugfs;
 pub mod device;
 pub mod driver;
+#[cfg(CONFIG_VIRTIO_DEBUG)]
+mod feature_filter;
 pub mod lifecycle;
 mod negotiate;
 mod ops;

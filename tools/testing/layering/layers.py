@@ -107,6 +107,7 @@ UNSAFE_FENCE = (
     "rust/virtio/buffer.rs",  # lends memory to a queue
     "rust/virtio/bus.rs",  # callbacks of the driver core
     "rust/virtio/capi.rs",  # the C ABI
+    "rust/virtio/debugfs.rs",  # file operations
     "rust/virtio/device.rs",  # struct virtio_device
     "rust/virtio/driver.rs",  # struct virtio_driver
     "rust/virtio/queue.rs",  # struct virtqueue
