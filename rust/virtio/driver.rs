@@ -5,7 +5,7 @@
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 //!
 //! The glue owns the order of things.  To bind: features, queues, [`Driver::probe`] (which may
-//! fill the queues), DRIVER_OK, [`Driver::ready`].  To unbind, freeze or recover:
+//! fill the queues), DRIVER_OK, used buffers, [`Driver::ready`].  To unbind, freeze or recover:
 //! [`Driver::remove`], break the queues, reset and read it back, wait for callbacks, drop the
 //! driver's data, free unused buffers, delete the queues.  If the device does not acknowledge
 //! the reset, what it may still write to is leaked, and said so.
@@ -40,7 +40,12 @@ use kernel::{
         to_result, //
     },
     ffi::c_int,
+    interrupt::local_interrupt_disable,
     prelude::*,
+    sync::barrier::{
+        smp_mb,
+        Full, //
+    },
     types::Opaque,
     ThisModule, //
 };
@@ -92,7 +97,8 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
-    /// The device has used buffers of queue `queue`.  Interrupt context; may be spurious.
+    /// The device has used buffers of queue `queue`.  Interrupt context; may be spurious.  Not
+    /// before DRIVER_OK, but perhaps before [`Driver::ready`].
     fn used_buffers(data: Pin<&Self::Data>, queue: u32);
 
     /// The device configuration changed.  Interrupt context.
@@ -235,6 +241,16 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn used_buffers(vq: *mut bindings::virtqueue) {
         // SAFETY: The ring passes a queue of a device that this driver is bound to.
         unsafe {
+            // Before DRIVER_OK a device must not use a buffer (specification 2.1.2): if it did, the
+            // driver hears of it from `start`.
+            if !Vring::from_raw(vq).is_started() {
+                // What was used was read before: either `start` finds it, or we find the queue
+                // started.  Pairs with the barrier there.
+                smp_mb(Full);
+                if !Vring::from_raw(vq).is_started() {
+                    return;
+                }
+            }
             if let Some(data) = Self::data((*vq).vdev) {
                 T::used_buffers(data, (*vq).index);
             }
@@ -276,9 +292,11 @@ impl<T: Driver> Adapter<T> {
                 return Err(error);
             }
         }
+        // From the first moment that it can break a queue; whoever recovers it wants the device
+        // lock, which is held.
+        recovery::enable(dev, true);
         lifecycle::ready(dev);
-        // SAFETY: Queues of this device, which exist until `delete_queues`.
-        dev.for_each_queue(|queue| unsafe { Vring::from_raw(queue.as_ptr()).start() });
+        Self::start(dev);
         // SAFETY: Set just now; dropped by `unbind` alone.
         if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
             if let Err(error) = T::ready(&Running(dev), data) {
@@ -286,8 +304,20 @@ impl<T: Driver> Adapter<T> {
                 return Err(error);
             }
         }
-        recovery::enable(dev, true);
         Ok(())
+    }
+
+    /// Lets the driver hear of used buffers, first of those that came too early.
+    fn start(dev: &Device) {
+        // SAFETY: Queues of this device, which exist until `delete_queues`.
+        dev.for_each_queue(|queue| unsafe { Vring::from_raw(queue.as_ptr()).start() });
+        // Before the rings are looked at; pairs with the barrier in `used_buffers`.
+        smp_mb(Full);
+        dev.for_each_queue(|queue| {
+            let _off = local_interrupt_disable();
+            // SAFETY: As above; interrupts are off, as in a handler.
+            unsafe { virtio_ring::interrupt(queue) };
+        });
     }
 
     fn find_queues(
