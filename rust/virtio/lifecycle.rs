@@ -50,6 +50,11 @@ state! {
 
 /// Binds `driver` to `dev` (C: `virtio_dev_probe`).  May sleep; the device lock is held.
 pub(crate) fn probe(dev: &Device, driver: DriverOps<'_>) -> Result {
+    if dev.status().contains(Status::FAILED) {
+        // Somebody gave up on it: it has to start anew (specification 2.1.1).
+        reset(dev)?;
+        dev.add_status(Status::ACKNOWLEDGE);
+    }
     dev.add_status(Status::DRIVER);
     negotiate::negotiate(dev, driver)?;
     driver.probe(dev).unwrap_or(Err(EINVAL))?;
@@ -103,9 +108,8 @@ fn pause(dev: &Device, quiesce: impl FnOnce() -> Result) -> Result {
     quiesce().inspect_err(|_| dev.set_core_config_changes(true))
 }
 
-/// Brings the device back to work: reset, status, the same features, then `restart`.
-fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
-    // A previous driver may have left anything behind.
+/// Resets the device, or says that it does not.
+fn reset(dev: &Device) -> Result {
     dev.reset().map_err(|failed| {
         dev_err!(
             dev.as_device(),
@@ -113,7 +117,13 @@ fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
             failed.status.bits()
         );
         EIO
-    })?;
+    })
+}
+
+/// Brings the device back to work: reset, status, the same features, then `restart`.
+fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
+    // A previous driver may have left anything behind.
+    reset(dev).inspect_err(|_| dev.add_status(Status::FAILED))?;
     dev.add_status(Status::ACKNOWLEDGE);
     if dev.had_failed() {
         dev.add_status(Status::FAILED);
