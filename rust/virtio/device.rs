@@ -29,10 +29,9 @@ use virtio_spec::{
 /// A device that changes its configuration on every read is broken or hostile (C tries for ever).
 const GENERATION_RETRIES: u32 = 32;
 
-/// How often, and how often at most, the status is read until a reset is acknowledged: for about a
-/// second.
+/// How often the status is read until a reset is acknowledged, and for how long.
 const RESET_POLL_INTERVAL: Delta = Delta::from_millis(1);
-const RESET_POLLS: u32 = 1000;
+const RESET_DEADLINE: Delta = Delta::from_secs(1);
 
 /// A virtio device: `struct virtio_device`.
 ///
@@ -125,13 +124,16 @@ impl Device {
             unsafe { reset(self.as_raw()) };
         }
         // Some C transports only ask for the reset; ours has waited.
-        let mut status = self.status();
-        for _ in 0..RESET_POLLS {
-            if status.is_reset() || status.is_all_ones() {
+        let start = Instant::<Monotonic>::now();
+        let mut status;
+        loop {
+            // The clock first: what is late because we did not run is not the device's fault.
+            let expired = start.elapsed() >= RESET_DEADLINE;
+            status = self.status();
+            if status.is_reset() || status.is_all_ones() || expired {
                 break;
             }
             fsleep(RESET_POLL_INTERVAL);
-            status = self.status();
         }
         // SAFETY: By the type invariants, the device is initialised.
         unsafe { virtio_ring::device_reset(self.as_raw(), status.bits(), start.elapsed()) };
