@@ -265,7 +265,9 @@ struct Ops<T>(PhantomData<T>);
 /// # Safety
 ///
 /// `vdev` is the first field of a live `Embedding<T>`.
-unsafe fn embedding<'a, T: Transport>(vdev: *mut bindings::virtio_device) -> (&'a T, &'a Device) {
+pub(crate) unsafe fn embedding<'a, T: Transport>(
+    vdev: *mut bindings::virtio_device,
+) -> (&'a T, &'a Device) {
     // SAFETY: By the contract.
     unsafe {
         (

@@ -29,6 +29,8 @@ pub mod config;
 mod debugfs;
 pub mod device;
 pub mod driver;
+#[cfg(CONFIG_KUNIT = "y")]
+mod fake;
 #[cfg(CONFIG_VIRTIO_DEBUG)]
 mod feature_filter;
 pub mod lifecycle;
@@ -37,6 +39,8 @@ mod ops;
 pub mod queue;
 mod recovery;
 mod sysfs;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 pub mod transport;
 
 pub use virtio_spec::DeviceType;

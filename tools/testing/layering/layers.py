@@ -110,10 +110,13 @@ UNSAFE_FENCE = (
     "rust/virtio/debugfs.rs",  # file operations
     "rust/virtio/device.rs",  # struct virtio_device
     "rust/virtio/driver.rs",  # struct virtio_driver
+    "rust/virtio/fake.rs",  # rings as the device of a KUnit test sees them
     "rust/virtio/queue.rs",  # struct virtqueue
     "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
     "rust/virtio/recovery.rs",  # work items
     "rust/virtio/sysfs.rs",  # attribute callbacks
+    "rust/virtio/tests.rs",  # binds and unbinds for KUnit
+    "rust/virtio/tests/c_driver.rs",  # a struct virtio_driver made by hand
     "rust/virtio/transport.rs",  # struct virtio_config_ops
 )
 
