@@ -410,7 +410,7 @@ impl Device {
     }
 }
 
-/// The features that [`crate::feature_filter`] hides from drivers.
+/// The features that `crate::feature_filter` hides from drivers.
 #[cfg(CONFIG_VIRTIO_DEBUG)]
 impl Device {
     /// The filter as it is.  Any context.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Trace events of virtqueues and of device resets.  Rust calls them, see trace.rs.
+ *
+ * `vq`, which is not printed, is a key for programs: no two queues have the same at a time.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM virtio
@@ -18,6 +20,7 @@ TRACE_EVENT(virtio_add,
 		 u64 out_bytes, u64 in_bytes),
 	TP_ARGS(vq, token, descriptors, out_bytes, in_bytes),
 	TP_STRUCT__entry(
+		__field(const void *, vq)
 		__string(device, dev_name(&vq->vdev->dev))
 		__field(unsigned int, queue)
 		__field(void *, token)
@@ -26,6 +29,7 @@ TRACE_EVENT(virtio_add,
 		__field(u64, in_bytes)
 	),
 	TP_fast_assign(
+		__entry->vq = vq;
 		__assign_str(device);
 		__entry->queue = vq->index;
 		__entry->token = token;
@@ -43,12 +47,14 @@ TRACE_EVENT(virtio_kick,
 	TP_PROTO(struct virtqueue *vq, unsigned int num_added, bool notify),
 	TP_ARGS(vq, num_added, notify),
 	TP_STRUCT__entry(
+		__field(const void *, vq)
 		__string(device, dev_name(&vq->vdev->dev))
 		__field(unsigned int, queue)
 		__field(unsigned int, num_added)
 		__field(bool, notify)
 	),
 	TP_fast_assign(
+		__entry->vq = vq;
 		__assign_str(device);
 		__entry->queue = vq->index;
 		__entry->num_added = num_added;
@@ -63,11 +69,13 @@ TRACE_EVENT(virtio_interrupt,
 	TP_PROTO(struct virtqueue *vq, bool handled),
 	TP_ARGS(vq, handled),
 	TP_STRUCT__entry(
+		__field(const void *, vq)
 		__string(device, dev_name(&vq->vdev->dev))
 		__field(unsigned int, queue)
 		__field(bool, handled)
 	),
 	TP_fast_assign(
+		__entry->vq = vq;
 		__assign_str(device);
 		__entry->queue = vq->index;
 		__entry->handled = handled;
@@ -81,12 +89,14 @@ TRACE_EVENT(virtio_get,
 	TP_PROTO(struct virtqueue *vq, void *token, unsigned int written),
 	TP_ARGS(vq, token, written),
 	TP_STRUCT__entry(
+		__field(const void *, vq)
 		__string(device, dev_name(&vq->vdev->dev))
 		__field(unsigned int, queue)
 		__field(void *, token)
 		__field(unsigned int, written)
 	),
 	TP_fast_assign(
+		__entry->vq = vq;
 		__assign_str(device);
 		__entry->queue = vq->index;
 		__entry->token = token;
