@@ -19,9 +19,9 @@ EPILOG = """\
 COMMAND is one word: a script for the guest's shell; several words: a program and its arguments.
 Without COMMAND: a shell on a terminal, else a short demonstration.
 
-SPEC is NAME[,KEY=VALUE]... with NAME one of rng, blk, net, balloon, serial, or any QEMU device.
-Keys of the backend: rng file=; blk file=, size=, driver=null-co; net netdev=. All others are
-properties of the device, e.g. `--device rng,file=/path,packed=on,vectors=0`.
+SPEC is NAME[,KEY=VALUE]... with NAME one of rng, blk, net, balloon, serial, scsi, 9p, keyboard, or
+any QEMU device. Keys of the backend: rng file=; blk and scsi file=, size=; blk driver=null-co; net
+netdev=; 9p path=. All others are properties of the device, e.g. `--device rng,file=/path,packed=on`.
 
 The exit status is COMMAND's; 124 after the timeout, 125 if the guest itself failed (then stderr
 has a sentence), 130 after Ctrl-C, 2 for a request that cannot be carried out.
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add("--modules", type=Path, metavar="DIR", help="our built modules (default: build/KERNEL)")
     add("--module", action="append", default=[], metavar="NAME", help="a module of the kernel to pack besides virtio's")
     add("--root", choices=("initramfs", "full", "vng"), default="initramfs", help="the guest's files")
+    add("--machine", choices=("q35", "microvm"), default="q35", help="microvm: virtio-mmio instead of PCI")
     add("--smp", default="2", metavar="N", help="processors (default: 2)")
     add("--memory", default="512", metavar="M", help="memory in MiB, or with QEMU's suffixes (default: 512)")
     add("--device", action="append", default=[], metavar="SPEC", help="add a device")
@@ -121,6 +122,7 @@ def configuration(options: argparse.Namespace, words: list[str]) -> Config:
         modules=options.modules or (build.output_directory(options.kernel) if not options.kdir else None),
         more_modules=options.module,
         root=options.root,
+        machine=options.machine,
         smp=options.smp,
         memory=options.memory,
         devices=options.device,

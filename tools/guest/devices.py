@@ -3,20 +3,24 @@
 
 A SPEC is `NAME[,KEY=VALUE]...`.  NAME is one of the short names below, or any QEMU device, in which
 case the whole SPEC is passed on untouched.  For a short name, the backend's own keys (see BACKEND_KEYS)
-make the backend; every other key is a property of the device: `rng,file=/path,vectors=0`.
+make the backend; every other key is a property of the device: `rng,file=/path,vectors=0`.  On a machine
+without PCI the short names mean the devices of virtio-mmio.
 """
 
 from pathlib import Path
 
 from guest.errors import UserError
 
-# Short name to QEMU device.
+# Short name to QEMU device, without the transport at its end.
 DEVICES = {
-    "rng": "virtio-rng-pci",
-    "blk": "virtio-blk-pci",
-    "net": "virtio-net-pci",
-    "balloon": "virtio-balloon-pci",
-    "serial": "virtio-serial-pci",
+    "rng": "virtio-rng",
+    "blk": "virtio-blk",
+    "net": "virtio-net",
+    "balloon": "virtio-balloon",
+    "serial": "virtio-serial",
+    "scsi": "virtio-scsi",
+    "9p": "virtio-9p",
+    "keyboard": "virtio-keyboard",
 }
 
 # Keys that go to the backend of a short name.
@@ -26,6 +30,9 @@ BACKEND_KEYS = {
     "net": {"netdev"},
     "balloon": set(),
     "serial": set(),
+    "scsi": {"file", "size"},
+    "9p": {"path"},
+    "keyboard": set(),
 }
 
 DEFAULT = ("rng", "blk", "net", "balloon", "serial")
@@ -36,10 +43,12 @@ SCRATCH_SIZE = "64M"
 class Builder:
     """Collects QEMU arguments; scratch disks are made in WORK, which the caller removes."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, transport: str = "pci") -> None:
         self.args: list[str] = []
         self._work = work
+        self._transport = transport
         self._count: dict[str, int] = {}
+        self._disks = 0
 
     def add(self, spec: str) -> None:
         """One device of SPEC."""
@@ -58,9 +67,13 @@ class Builder:
             else:
                 properties.append(item)
         if not any(item.startswith("id=") for item in properties):
-            properties.insert(0, f"id={name}{number}")
+            # QEMU wants a letter first.
+            properties.insert(0, f"id={'share' if name == '9p' else name}{number}")
         properties = self._backend(name, number, backend) + properties
-        self.args += ["-device", ",".join([DEVICES[name], *properties])]
+        self.args += ["-device", ",".join([f"{DEVICES[name]}-{self._transport}", *properties])]
+        if name == "scsi":
+            identity = next(item for item in properties if item.startswith("id="))[3:]
+            self.args += ["-device", f"scsi-hd,bus={identity}.0,drive={self._disk(backend)}"]
 
     def _backend(self, name: str, number: int, keys: dict[str, str]) -> list[str]:
         """Arguments of the backend; returns the device properties that name it."""
@@ -68,13 +81,24 @@ class Builder:
             case "rng":
                 return self._rng(number, keys)
             case "blk":
-                return self._blk(number, keys)
+                return [f"drive={self._disk(keys)}"]
             case "net":
                 netdev = keys.get("netdev", "user")
                 self.args += ["-netdev", f"{netdev},id=netdev{number}"]
                 return [f"netdev=netdev{number}"]
+            case "9p":
+                return self._9p(number, keys)
             case _:
                 return []
+
+    def _9p(self, number: int, keys: dict[str, str]) -> list[str]:
+        path = Path(keys["path"]) if "path" in keys else self._work / f"share{number}"
+        if "path" not in keys:
+            path.mkdir()
+        elif not path.is_dir():
+            raise UserError(f"--device 9p,path={path}: there is no such directory.")
+        self.args += ["-fsdev", f"local,id=fs{number},path={path},security_model=none"]
+        return [f"fsdev=fs{number}", f"mount_tag=share{number}"]
 
     def _rng(self, number: int, keys: dict[str, str]) -> list[str]:
         if "file" not in keys:
@@ -84,17 +108,20 @@ class Builder:
         self.args += ["-object", f"rng-random,id=entropy{number},filename={keys['file']}"]
         return [f"rng=entropy{number}"]
 
-    def _blk(self, number: int, keys: dict[str, str]) -> list[str]:
+    def _disk(self, keys: dict[str, str]) -> str:
+        """Name of a new block device of QEMU."""
+        number = self._disks
+        self._disks += 1
         node = f"disk{number}"
         if keys.get("driver") == "null-co":
             size = keys.get("size", SCRATCH_SIZE)
             self.args += ["-blockdev", f"driver=null-co,node-name={node},read-zeroes=on,size={size}"]
-            return [f"drive={node}"]
+            return node
         path = Path(keys["file"]) if "file" in keys else self._scratch(number, keys.get("size", SCRATCH_SIZE))
         if not path.exists():
-            raise UserError(f"--device blk,file={path}: there is no such file.")
+            raise UserError(f"--device: there is no file {path} for a disk.")
         self.args += ["-blockdev", f"driver=raw,node-name={node},file.driver=file,file.filename={path}"]
-        return [f"drive={node}"]
+        return node
 
     def _scratch(self, number: int, size: str) -> Path:
         path = self._work / f"scratch{number}.img"

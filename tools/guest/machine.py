@@ -68,12 +68,19 @@ class Trailer:
 class Machine:
     """A running QEMU with its command channel on a socket pair."""
 
-    def __init__(self, args: list[str], stderr: Path, trailer: Trailer, sink: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        command_port: tuple[str, ...],
+        stderr: Path,
+        trailer: Trailer,
+        sink: Callable[[bytes], None],
+    ) -> None:
         self._trailer = trailer
         self._sink = sink
         ours, theirs = socket.socketpair()
         self.channel = ours
-        channel = ["-chardev", f"socket,id=command,fd={theirs.fileno()}", "-serial", "chardev:command"]
+        channel = ["-chardev", f"socket,id=command,fd={theirs.fileno()}", *command_port]
         with stderr.open("wb") as stream:
             try:
                 self.process = subprocess.Popen(

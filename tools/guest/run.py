@@ -24,6 +24,26 @@ POWEROFF_SECONDS = 60.0
 SHARE_SLACK = 64 << 20
 
 
+@dataclass(frozen=True)
+class MachineType:
+    """QEMU's arguments for a kind of machine, and how devices are attached to it.
+
+    The command channel is the second serial port.  A microvm has one; the other is given its usual place.
+    """
+
+    options: str
+    transport: str
+    command_port: tuple[str, ...]
+
+
+MACHINES = {
+    "q35": MachineType("q35", "pci", ("-serial", "chardev:command")),
+    "microvm": MachineType(
+        "microvm,isa-serial=on,rtc=on", "device", ("-device", "isa-serial,iobase=0x2f8,irq=3,chardev=command")
+    ),
+}
+
+
 @dataclass
 class Config:
     """What `guest run` can be asked for; the defaults are its defaults."""
@@ -36,6 +56,7 @@ class Config:
     modules: Path | None = None
     more_modules: list[str] = field(default_factory=list)
     root: str = "initramfs"
+    machine: str = "q35"
     smp: str = "2"
     memory: str = "512"
     devices: list[str] = field(default_factory=list)
@@ -135,9 +156,12 @@ class Guest:
         self.console, self.stderr = log / "console.log", log / "qemu.stderr"
         self.console.write_bytes(b"")
 
-        built = devices.Builder(work)
+        machine = MACHINES[config.machine]
+        built = devices.Builder(work, machine.transport)
         for spec in (*(devices.DEFAULT if config.default_devices else ()), *config.devices):
             built.add(spec)
+        if config.root == "full" and machine.transport != "pci":
+            raise UserError(f"--root full needs PCI for its disk: not with --machine {config.machine}.")
         if config.root == "full":
             built.args += root.disk(root.cached())
         if config.share is not None:
@@ -158,7 +182,7 @@ class Guest:
         args = [
             config.qemu,
             *accel.choose(config.accel, config.qemu, image),
-            *("-M", "q35", "-smp", config.smp, "-m", config.memory),
+            *("-M", machine.options, "-smp", config.smp, "-m", config.memory),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(image), "-initrd", str(initrd), "-append", " ".join(self._kernel_arguments())),
             *("-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console"),
@@ -168,7 +192,7 @@ class Guest:
         ]
         if config.timeout:
             self._deadline = time.monotonic() + config.timeout
-        self._machine = Machine(args, self.stderr, Trailer(nonce), self._receive)
+        self._machine = Machine(args, machine.command_port, self.stderr, Trailer(nonce), self._receive)
         self._stack.callback(self._machine.kill)
         if config.qmp is not None:
             self._stack.callback(config.qmp.unlink, missing_ok=True)

@@ -15,9 +15,9 @@ from guest.modules import Selection, choose
 
 
 class Devices(unittest.TestCase):
-    def args(self, *specs: str) -> list[str]:
+    def args(self, *specs: str, transport: str = "pci") -> list[str]:
         with tempfile.TemporaryDirectory() as work:
-            builder = Builder(Path(work))
+            builder = Builder(Path(work), transport)
             for spec in specs:
                 builder.add(spec)
             return builder.args
@@ -35,6 +35,23 @@ class Devices(unittest.TestCase):
         args = self.args("rng,file=/dev/zero")
         self.assertEqual(args[:2], ["-object", "rng-random,id=entropy0,filename=/dev/zero"])
         self.assertEqual(args[2:], ["-device", "virtio-rng-pci,rng=entropy0,id=rng0"])
+
+    def test_without_pci(self) -> None:
+        self.assertEqual(self.args("rng", transport="device"), ["-device", "virtio-rng-device,id=rng0"])
+
+    def test_scsi_has_a_disk(self) -> None:
+        args = self.args("blk", "scsi,packed=on")
+        self.assertIn("virtio-scsi-pci,id=scsi0,packed=on", args)
+        self.assertEqual(args[-1], "scsi-hd,bus=scsi0.0,drive=disk1")
+
+    def test_shared_directory(self) -> None:
+        args = self.args("9p,path=/tmp,vectors=0")
+        self.assertEqual(args[:2], ["-fsdev", "local,id=fs0,path=/tmp,security_model=none"])
+        self.assertEqual(args[3], "virtio-9p-pci,fsdev=fs0,mount_tag=share0,id=share0,vectors=0")
+
+    def test_no_directory(self) -> None:
+        with self.assertRaises(UserError):
+            self.args("9p,path=/nonexistent")
 
     def test_raw(self) -> None:
         self.assertEqual(self.args("pcie-root-port,id=port0"), ["-device", "pcie-root-port,id=port0"])
