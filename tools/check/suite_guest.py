@@ -4,10 +4,12 @@
 A test says in comments in which guests it runs, one line a guest:
 
     # guest LABEL: ARGUMENTS OF `guest run`
+    # guest *: ARGUMENTS FOR ALL OF THEM
 
 A shell script (NAME.sh) runs inside that guest.  A Python program (NAME.py) runs on the host, gets the
 arguments and starts the guest itself, so that it can unplug, suspend, or look from outside.  Both
-print KTAP on their standard output; every KTAP case counts as a test.
+print KTAP on their standard output; every KTAP case counts as a test.  `make check-long` sets LONG=1 for
+them, and gives them four times as long.
 """
 
 import re
@@ -37,6 +39,7 @@ GUESTS_AT_ONCE = 2
 KSELFTEST = ("kselftest/ktap_helpers.sh",)
 
 _HEADER = re.compile(r"^# guest ([\w.-]+):(.*)$", re.MULTILINE)
+_COMMON = re.compile(r"^# guest \*:(.*)$", re.MULTILINE)
 _LONG = re.compile(r"^# long\b", re.MULTILINE)
 
 
@@ -71,8 +74,9 @@ def instances(long: bool) -> Iterator[Instance]:
         headers = _HEADER.findall(text)
         if not headers or (_LONG.search(text) and not long):
             continue
+        common = [word for line in _COMMON.findall(text) for word in shlex.split(line)]
         for label, arguments in headers:
-            yield Instance(program, label, tuple(shlex.split(arguments)))
+            yield Instance(program, label, (*shlex.split(arguments), *common))
 
 
 def selftests_directory() -> Path:
@@ -89,27 +93,26 @@ def selftests_directory() -> Path:
     return staged
 
 
-def argv(instance: Instance, staged: Path, logs: Path) -> tuple[str, ...]:
-    """Command line of INSTANCE."""
-    arguments = instance.arguments if "--timeout" in instance.arguments else (
-        *instance.arguments, "--timeout", f"{DEFAULT_TIMEOUT:g}",
-    )  # fmt: skip
+def argv(instance: Instance, staged: Path, logs: Path, limit: float, long: bool) -> tuple[str, ...]:
+    """Command line of INSTANCE, each guest of which has LIMIT seconds."""
+    # The last one counts.
+    arguments = (*instance.arguments, "--timeout", f"{limit:g}")
     if instance.program.suffix == ".py":
         return (sys.executable, str(instance.program), *arguments, "--log", str(logs))
-    script = f"cd /selftests/virtio && exec sh ./{instance.program.name}"
+    script = f"cd /selftests/virtio && {'LONG=1 ' if long else ''}exec sh ./{instance.program.name}"
     files = ("--file", f"selftests={staged}", "--log", str(logs))
     return (GUEST, "run", *arguments, *files, "--", script)
 
 
-def run_one(instance: Instance, staged: Path) -> list[Outcome]:
+def run_one(instance: Instance, staged: Path, long: bool) -> list[Outcome]:
     """Run INSTANCE; what each of its cases came to."""
     begin = time.monotonic()
     log = log_path(f"{instance.name}/output")
-    environment = {"PYTHONPATH": str(paths.TOP / "tools")}
-    limit = float(instance.option("--timeout", f"{DEFAULT_TIMEOUT:g}"))
+    environment = {"PYTHONPATH": str(paths.TOP / "tools"), **({"LONG": "1"} if long else {})}
+    guest_limit = float(instance.option("--timeout", f"{DEFAULT_TIMEOUT:g}")) * (4 if long else 1)
     # A host program may boot several guests one after the other.
-    limit = limit * 4 if instance.program.suffix == ".py" else limit + 120
-    status = command.execute(argv(instance, staged, log.parent), log, environment, limit)
+    limit = guest_limit * 4 if instance.program.suffix == ".py" else guest_limit + 120
+    status = command.execute(argv(instance, staged, log.parent, guest_limit, long), log, environment, limit)
     took = time.monotonic() - begin
     parser = ktap.parse(log.read_text(errors="replace"))
     share = took / max(len(parser.cases), 1)
@@ -134,7 +137,7 @@ def run(report: Report, long: bool) -> None:
     staged = selftests_directory()
     with ThreadPoolExecutor(max_workers=GUESTS_AT_ONCE) as pool:
         try:
-            for outcomes in pool.map(lambda instance: run_one(instance, staged), chosen):
+            for outcomes in pool.map(lambda instance: run_one(instance, staged, long), chosen):
                 for outcome in outcomes:
                     report.result(*outcome)
         except KeyboardInterrupt:
