@@ -9,19 +9,28 @@
 
     run(unplug)
 
-The arguments on the command line are those of `guest run`; every case gets a Config of its own.
+The arguments on the command line are those of `guest run`; every case gets a Config of its own.  Cases that
+can share a guest are run by run_in_one().
 """
 
+import contextlib
+import re
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from guest import cli, paths
 from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.run import Config, Guest
 
 Case = Callable[[Config], None]
+# What the cases of run_in_one share.
+Shared = TypeVar("Shared")
 
 
 class Skip(Exception):
@@ -37,6 +46,54 @@ def passed(guest: Guest, status: int = 0) -> None:
         raise AssertionError(f"the command ended with status {result.status}, not {status}")
 
 
+class Shell:
+    """A shell in a guest whose command is LOOP, a command at a time."""
+
+    LOOP = """echo @0; while read -r line; do eval "$line" </dev/null; printf '\\n@%d\\n' "$?"; done"""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        # What is sent before the serial port is set up is lost.
+        self.result()
+
+    @classmethod
+    def prepare(cls, config: Config) -> None:
+        """Make CONFIG a guest that a Shell can talk to."""
+        config.command = cls.LOOP
+        config.stdin = True
+
+    def start(self, command: str) -> None:
+        """Give the guest COMMAND, which is one line, and do not wait for its end."""
+        self.guest.send(command)
+
+    def result(self) -> tuple[str, int]:
+        """Wait for the end of the command that was started: what it printed, and its status."""
+        printed: list[str] = []
+        for line in self.guest.lines():
+            if found := re.fullmatch(r"@(\d+)", line):
+                return "\n".join(printed).strip(), int(found.group(1))
+            printed.append(line)
+        raise AssertionError(f"the guest ended, or its time, before a command did; it printed {printed}")
+
+    def __call__(self, command: str) -> str:
+        """What COMMAND prints; AssertionError if it fails."""
+        self.start(command)
+        printed, status = self.result()
+        assert status == 0, f"status {status} of {command!r}: {printed}"
+        return printed
+
+    def wait(self, condition: str, seconds: float = 30) -> None:
+        """Until the command CONDITION succeeds; AssertionError after SECONDS."""
+        self(f"for _ in $(seq {seconds * 10:.0f}); do {condition} && break; sleep 0.1; done; {condition}")
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for the files of one case."""
+    with tempfile.TemporaryDirectory(prefix="ksft-") as name:
+        yield Path(name)
+
+
 def configuration(case: str) -> Config:
     """The Config of one case; its logs go into a directory of its own."""
     config = cli.configuration(cli.parser().parse_args(["run", *sys.argv[1:]]), ["true"])
@@ -46,22 +103,54 @@ def configuration(case: str) -> Config:
 
 
 def run(*cases: Case) -> None:
-    """Run CASES and end the program: status 0 if none has failed."""
+    """Run CASES, each with a configuration of its own, and end the program: status 0 if none has failed."""
+    _begin(len(cases))
+    results = []
+    for number, case in enumerate(cases, 1):
+        results.append(_one(number, case.__name__, partial(_alone, case)))
+    sys.exit(0 if all(results) else 1)
+
+
+def run_in_one(
+    start: Callable[[Config], contextlib.AbstractContextManager[Shared]], *cases: Callable[[Shared], None]
+) -> None:
+    """Run CASES one after the other in what START makes, and end the program: status 0 if none has failed.
+
+    What START does after it yields is a case too, by the name of START: to look whether the guest is healthy.
+    """
+    _begin(len(cases) + 1)
+    results = []
+
+    def together() -> None:
+        with start(configuration(start.__name__)) as shared:
+            for number, case in enumerate(cases, 1):
+                results.append(_one(number, case.__name__, partial(case, shared)))
+
+    results.append(_one(len(cases) + 1, start.__name__, together))
+    sys.exit(0 if all(results) else 1)
+
+
+def _alone(case: Case) -> None:
+    case(configuration(case.__name__))
+
+
+def _begin(count: int) -> None:
     # Ended from outside, it still cleans up: guests and their files go when their `with` block is left.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(EXIT_INTERRUPTED))
-    print(f"KTAP version 1\n1..{len(cases)}", flush=True)
-    failed = False
-    for number, case in enumerate(cases, 1):
-        name = case.__name__
-        try:
-            case(configuration(name))
-        except Skip as reason:
-            print(f"ok {number} {name} # SKIP {reason}", flush=True)
-        except (AssertionError, UserError, OSError, RuntimeError) as error:
-            for line in traceback.format_exc().splitlines():
-                print(f"# {line}")
-            print(f"not ok {number} {name} # {' '.join(str(error).split())}", flush=True)
-            failed = True
-        else:
-            print(f"ok {number} {name}", flush=True)
-    sys.exit(1 if failed else 0)
+    print(f"KTAP version 1\n1..{count}", flush=True)
+
+
+def _one(number: int, name: str, case: Callable[[], None]) -> bool:
+    """Run CASE and print its result; False if it failed."""
+    try:
+        case()
+    except Skip as reason:
+        print(f"ok {number} {name} # SKIP {reason}", flush=True)
+    except (AssertionError, UserError, OSError, RuntimeError) as error:
+        for line in traceback.format_exc().splitlines():
+            print(f"# {line}")
+        print(f"not ok {number} {name} # {' '.join(str(error).split())}", flush=True)
+        return False
+    else:
+        print(f"ok {number} {name}", flush=True)
+    return True
