@@ -31,6 +31,9 @@ def tests(long: bool) -> Iterator[Command]:
     for package in ("guest", "check"):
         unittest = (sys.executable, "-m", "unittest", "discover", "-t", "tools", "-s", f"tools/{package}/tests")
         yield Command(f"host/tools-{package}", unittest)
+    hostile = "tools/testing/hostile"
+    unittest = (sys.executable, "-m", "unittest", "discover", "-t", hostile, "-s", f"{hostile}/tests")
+    yield Command("host/tools-hostile", unittest, {"PYTHONPATH": str(paths.TOP / "tools")})
 
 
 def run(report: Report, long: bool) -> None:

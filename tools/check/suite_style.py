@@ -15,6 +15,7 @@ from check.ktap import FAIL, PASS
 from check.report import Report, log_path
 
 GUEST = str(paths.TOP / "tools/guest/guest")
+HOSTILE = "tools/testing/hostile"
 PYTHON_ROOTS = ("tools", "scripts")
 # Formats that have no comment, and the licence texts themselves.
 NO_SPDX_SUFFIXES = {".json", ".png", ".svg", ".bin", ".md5"}
@@ -66,6 +67,8 @@ def tests(files: list[Path]) -> Iterator[Command]:
     yield Command("style/clippy-modules", (GUEST, "clippy"))
     host = ("cargo", "clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings")
     yield Command("style/clippy-host", host)
+    backend = ("cargo", "clippy", "--quiet", "--manifest-path", f"{HOSTILE}/backend/Cargo.toml", "--", "-Dwarnings")
+    yield Command("style/clippy-hostile", backend, {"CARGO_TARGET_DIR": str(paths.BUILD / "hostile/target")})
     layering = "tools/testing/layering"
     yield Command("style/layering", (sys.executable, f"{layering}/check.py"))
     yield Command("style/layering-tests", (sys.executable, "-m", "unittest", "discover", "-s", layering))
@@ -77,8 +80,9 @@ def tests(files: list[Path]) -> Iterator[Command]:
     config = str(paths.TOP / "tools/ruff.toml")
     yield Command("style/ruff", (str(bin_directory / "ruff"), "check", "--config", config, *pythons))
     yield Command("style/ruff-format", (str(bin_directory / "ruff"), "format", "--config", config, "--check", *pythons))
-    mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", "-p", "guest", "-p", "check")
-    yield Command("style/mypy", mypy, {"MYPYPATH": str(paths.TOP / "tools")})
+    packages = ("-p", "guest", "-p", "check", "-p", "rig")
+    mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", *packages)
+    yield Command("style/mypy", mypy, {"MYPYPATH": f"{paths.TOP / 'tools'}:{paths.TOP / HOSTILE}"})
     output = paths.BUILD / "docs"
     sphinx = str(pytools.directory("docs") / "sphinx-build")
     yield Command("style/docs", (sphinx, "-W", "--keep-going", "-q", "-b", "html", "Documentation", str(output)))
