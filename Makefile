@@ -12,7 +12,7 @@ $(foreach v,KDIR MO V KSRC RUSTC HOSTRUSTC RUSTDOC RUSTFMT LLVM BINDGEN INSTALL_
 unexport MAKEOVERRIDES
 
 GUEST := tools/guest/guest
-verbs := help doctor deps kernel guest-root modules run check check-long clippy rustfmt \
+verbs := help doctor deps kernel guest-root modules run check check-long bench clippy rustfmt \
 	rustfmtcheck rustdoc rust-analyzer modules_install uninstall clean distclean
 
 .PHONY: $(verbs)
@@ -24,6 +24,7 @@ help:
 	@echo '  run              boot a guest on the Rust stack: a shell on a terminal, else a demonstration'
 	@echo '  check            all tests, or some: SUITES="host style kunit guest"'
 	@echo '  check-long       the same with long fuzz runs and many repetitions'
+	@echo '  bench            what Rust costs beside C, in instructions, kicks and interrupts: build/bench'
 	@echo 'Code:'
 	@echo '  clippy           the modules under clippy, warnings are errors'
 	@echo '  rustfmt          format the Rust files (rustfmtcheck: only look)'
@@ -72,6 +73,10 @@ check:
 check-long:
 	@$(ready)
 	+@tools/check/check --long $(SUITES)
+
+bench:
+	@$(ready)
+	+@tools/testing/bench/bench run --against c
 
 clean:
 	rm -rf build/release build/debug build/*-clippy build/[0-9]* build/log target

@@ -34,6 +34,8 @@ def tests(long: bool) -> Iterator[Command]:
     hostile = "tools/testing/hostile"
     unittest = (sys.executable, "-m", "unittest", "discover", "-t", hostile, "-s", f"{hostile}/tests")
     yield Command("host/tools-hostile", unittest, {"PYTHONPATH": str(paths.TOP / "tools")})
+    bench = (sys.executable, "-m", "unittest", "discover", "-t", "tools/testing", "-s", "tools/testing/bench/tests")
+    yield Command("host/tools-bench", bench, {"PYTHONPATH": str(paths.TOP / "tools")})
 
 
 def run(report: Report, long: bool) -> None:

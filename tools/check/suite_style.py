@@ -83,6 +83,9 @@ def tests(files: list[Path]) -> Iterator[Command]:
     packages = ("-p", "guest", "-p", "check", "-p", "rig")
     mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", *packages)
     yield Command("style/mypy", mypy, {"MYPYPATH": f"{paths.TOP / 'tools'}:{paths.TOP / HOSTILE}"})
+    mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", "-p", "bench")
+    search = f"{paths.TOP / 'tools'}:{paths.TOP / 'tools/testing'}"
+    yield Command("style/mypy-bench", mypy, {"MYPYPATH": search})
     output = paths.BUILD / "docs"
     sphinx = str(pytools.directory("docs") / "sphinx-build")
     yield Command("style/docs", (sphinx, "-W", "--keep-going", "-q", "-b", "html", "Documentation", str(output)))

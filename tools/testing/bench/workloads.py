@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is measured: each workload is a list of guests, with the commands that run in them.
+
+A command prints `region NAME@LAYOUT OPERATIONS NANOSECONDS` for each region; load/load.c does.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from guest.run import Guest
+
+# Without KASLR addresses can be compared with System.map; no mitigation is counted as driver work.
+KERNEL_ARGUMENTS = ("nokaslr", "mitigations=off", "quiet", "random.trust_cpu=on")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One guest: LABEL names it in logs, DRIVER is the set of modules that are the leaf driver."""
+
+    label: str
+    driver: frozenset[str]
+    qemu: tuple[str, ...]
+    command: str
+    smp: int = 1
+    modules: tuple[str, ...] = ()
+    # What the host does while COMMAND runs, if anything.
+    host: Callable[[Guest], None] | None = None
+    kernel_arguments: tuple[str, ...] = field(default=KERNEL_ARGUMENTS)
+
+
+def layout_name(packed: bool, indirect: bool, queues: int) -> str:
+    """`split+indirect`, `packed-2q` and so on."""
+    name = ("packed" if packed else "split") + ("+indirect" if indirect else "")
+    return name if queues == 1 else f"{name}-{queues}q"
+
+
+# Operations in a region, by queue depth and by size: enough that one more or less is below 1 %.
+BLK_COUNTS = {1: 256, 32: 1024, 256: 2048}
+BLK_DEPTHS = (1, 32, 256)
+
+
+def _blk_commands(device: str, layout: str) -> list[str]:
+    commands = [f"echo none >/sys/block/{device}/queue/scheduler"]
+    for operation, size, depth in itertools.product(("read", "write"), ("4K", "64K", "512K"), BLK_DEPTHS):
+        count = max(BLK_COUNTS[depth] // (8 if size == "512K" else 1), depth)
+        name = f"blk-{operation}-{size}-qd{depth}@{layout}"
+        commands.append(f"/guest/load blk {name} /dev/{device} {operation} {size} {depth} {count}")
+    for depth in BLK_DEPTHS:
+        name = f"blk-discard-64K-qd{depth}@{layout}"
+        commands.append(f"/guest/load blk {name} /dev/{device} discard 64K {depth} {BLK_COUNTS[depth]}")
+    # More flushes at a time are merged by the block layer, as time goes.
+    commands.append(f"/guest/load blk blk-flush-qd1@{layout} /dev/{device} flush 0 1 {BLK_COUNTS[1]}")
+    return commands
+
+
+def blk(queues: int) -> Boot:
+    """virtio-blk on QEMU's null block driver: sizes, operations, depths, on each layout of the ring."""
+    qemu: list[str] = []
+    commands: list[str] = []
+    for index, (packed, indirect) in enumerate(itertools.product((False, True), (True, False))):
+        qemu += ["-blockdev", f"driver=null-co,node-name=n{index},size={1 << 30},read-zeroes=off"]
+        properties = (
+            f"drive=n{index},disable-legacy=on,ioeventfd=off,num-queues={queues},addr={8 + index:#x}"
+            f",packed={'on' if packed else 'off'},indirect_desc={'on' if indirect else 'off'}"
+        )
+        qemu += ["-device", f"virtio-blk-pci,{properties}"]
+        commands += _blk_commands(f"vd{'abcd'[index]}", layout_name(packed, indirect, queues))
+    label = "blk" if queues == 1 else f"blk-{queues}q"
+    # A queue per processor: more queues need more of them.
+    return Boot(label, frozenset({"virtio_blk"}), tuple(qemu), "\n".join(commands), smp=queues)
+
+
+WORKLOADS: dict[str, Callable[[], list[Boot]]] = {
+    "blk": lambda: [blk(1)],
+    "blk-2q": lambda: [blk(2)],
+}
