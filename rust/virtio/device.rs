@@ -118,7 +118,7 @@ impl Device {
     /// [`ResetFailed`] if the status does not read 0 afterwards.  How long the transport waits is
     /// its own affair; ours has a deadline.
     pub fn reset(&self) -> Result<(), ResetFailed> {
-        let start = Instant::<Monotonic>::now();
+        let begin = Instant::<Monotonic>::now();
         if let Some(reset) = self.ops().reset {
             // SAFETY: By the type invariants, the callback belongs to this device.
             unsafe { reset(self.as_raw()) };
@@ -136,7 +136,7 @@ impl Device {
             fsleep(RESET_POLL_INTERVAL);
         }
         // SAFETY: By the type invariants, the device is initialised.
-        unsafe { virtio_ring::device_reset(self.as_raw(), status.bits(), start.elapsed()) };
+        unsafe { virtio_ring::device_reset(self.as_raw(), status.bits(), begin.elapsed()) };
         if status.is_reset() {
             Ok(())
         } else {

@@ -26,6 +26,7 @@ use virtio_spec::{
 };
 
 /// The interface of a device.
+#[expect(clippy::large_enum_variant, reason = "one a device, behind an `Arc`")]
 pub(crate) enum Interface {
     /// That of specification 1.0 and later.
     Modern(Modern),

@@ -40,11 +40,11 @@ assign_type() {
 }
 
 filter_is() {
-	[ "$(echo $(cat filter_features))" = "$1" ]
+	[ "$(tr '\n' ' ' <filter_features)" = "${1:+$1 }" ]
 }
 
 modes() {
-	[ "$(echo $(stat -c %a $files))" = "400 400 200 200 200" ]
+	for file in $files; do stat -c %a "$file"; done | tr '\n' ' ' | grep -qx '400 400 200 200 200 '
 }
 
 offered() {
@@ -148,7 +148,7 @@ flag() {
 }
 
 described() {
-	layout=split
+	layout='split'
 	! agreed "$rng" 34 || layout=packed
 	! agreed "$rng" 35 || layout=$layout-in-order
 	[ "$(column "$rng" index)" = 0 ] && [ "$(column "$rng" name)" = input ] &&

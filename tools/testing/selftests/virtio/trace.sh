@@ -39,8 +39,9 @@ rebind() {
 }
 
 five_events() {
-	[ "$(echo $(ls events/virtio | grep virtio_))" = \
-		"virtio_add virtio_get virtio_interrupt virtio_kick virtio_reset" ]
+	for event in add get interrupt kick reset; do
+		[ -d "events/virtio/virtio_$event" ] || return 1
+	done
 }
 
 recorded() {
