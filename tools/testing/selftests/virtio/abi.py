@@ -11,8 +11,10 @@ from pathlib import Path
 from guest import kernel, ksft, paths
 from guest.run import Config
 
+# What a trace event exports: functions of the rings are inlined into the crates above.
+TRACE_EVENT = ("__tracepoint_", "__traceiter_", "__SCK__tp_func_", "__SCT__tp_func_")
 # Rust symbols are exported too, for our own modules only.
-OWN = ("_R", "rust_helper_")
+OWN = ("_R", "rust_helper_", *(f"{kind}virtio_" for kind in TRACE_EVENT))
 
 
 def exports(symvers: Path, module: str) -> dict[str, tuple[str, str]]:
