@@ -325,6 +325,19 @@ impl Device {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
+impl Device {
+    /// Any function of the machine, for messages in tests.
+    pub fn any() -> Option<DeviceRef> {
+        // SAFETY: From the start of the list; a function comes with a reference.
+        let pdev =
+            unsafe { bindings::pci_get_device(c_uint::MAX, c_uint::MAX, core::ptr::null_mut()) };
+        let device = NonNull::new(pdev)?.cast::<Self>();
+        // SAFETY: As above; `Device` is transparent.
+        Some(unsafe { ARef::from_raw(device) })
+    }
+}
+
 /// The lowest `bits` bits.
 fn dma_mask(bits: u32) -> u64 {
     u64::MAX

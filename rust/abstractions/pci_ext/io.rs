@@ -10,7 +10,10 @@ use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     prelude::*,
-    revocable::Revocable,
+    revocable::{
+        Revocable,
+        RevocableGuard, //
+    },
     sync::Arc, //
 };
 use virtio_bindings as bindings;
@@ -72,6 +75,23 @@ impl Drop for Mapping {
     }
 }
 
+/// Registers that a KUnit test plays.
+#[cfg(CONFIG_KUNIT = "y")]
+pub trait Model: Send + Sync {
+    /// Reads `width` bytes at `offset`, both inside of the window.
+    fn read(&self, offset: u64, width: u64) -> u32;
+
+    /// Writes `width` bytes at `offset`, both inside of the window.
+    fn write(&self, offset: u64, width: u64, value: u32);
+}
+
+/// What is behind a window.
+enum Backing {
+    Mapping(Pin<KBox<Revocable<Mapping>>>),
+    #[cfg(CONFIG_KUNIT = "y")]
+    Model(Pin<KBox<Revocable<KBox<dyn Model>>>>),
+}
+
 /// Part of a BAR.
 ///
 /// Accesses are little-endian.  One that is misaligned, or not wholly inside of the window, or
@@ -82,7 +102,7 @@ impl Drop for Mapping {
 ///
 /// The mapping has `len` bytes; its first byte has the alignment of `phase`.
 pub struct Window {
-    mapping: Pin<KBox<Revocable<Mapping>>>,
+    backing: Backing,
     len: u64,
     phase: u64,
 }
@@ -119,10 +139,32 @@ impl Window {
         // INVARIANT: BARs are aligned to their length, and are at least 4 bytes long; only
         // alignments up to 4 are asked about.
         Ok(Self {
-            mapping: KBox::pin_init(Revocable::new(mapping), GFP_KERNEL)?,
+            backing: Backing::Mapping(KBox::pin_init(Revocable::new(mapping), GFP_KERNEL)?),
             len,
             phase: offset,
         })
+    }
+
+    /// A window of `len` bytes that a test plays.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub fn model(len: u64, model: KBox<dyn Model>) -> Result<Self> {
+        Ok(Self {
+            backing: Backing::Model(KBox::pin_init(Revocable::new(model), GFP_KERNEL)?),
+            len,
+            phase: 0,
+        })
+    }
+
+    fn mapping(&self) -> Option<RevocableGuard<'_, Mapping>> {
+        match &self.backing {
+            Backing::Mapping(mapping) => mapping.try_access(),
+            #[cfg(CONFIG_KUNIT = "y")]
+            Backing::Model(_) => None,
+        }
     }
 
     /// Length in bytes.
@@ -132,12 +174,20 @@ impl Window {
 
     /// The reserved BARs that the window lies in; `None` after [`Window::unmap`].
     pub fn bars(&self) -> Option<Arc<Bars>> {
-        Some(self.mapping.try_access()?.bars.clone())
+        Some(self.mapping()?.bars.clone())
     }
 
     /// Ends the mapping; waits until no access is under way.  May sleep.
     pub fn unmap(&self) {
-        self.mapping.revoke();
+        match &self.backing {
+            Backing::Mapping(mapping) => {
+                mapping.revoke();
+            }
+            #[cfg(CONFIG_KUNIT = "y")]
+            Backing::Model(model) => {
+                model.revoke();
+            }
+        }
     }
 
     fn holds(&self, offset: u64, width: u64) -> bool {
@@ -151,7 +201,7 @@ impl Window {
         if !self.holds(offset, width) {
             return None;
         }
-        let mapping = self.mapping.try_access()?;
+        let mapping = self.mapping()?;
         // CAST: `offset` is below the length of a mapping, which the address space holds.
         NonNull::new(mapping.base.as_ptr().wrapping_byte_add(offset as usize))
     }
@@ -165,11 +215,43 @@ impl Window {
         if !self.holds(offset, width) {
             return None;
         }
-        let mapping = self.mapping.try_access()?;
+        let mapping = self.mapping()?;
         // CAST: `offset` is below the length of a mapping, which the address space holds.
         Some(access(
             mapping.base.as_ptr().wrapping_byte_add(offset as usize),
         ))
+    }
+}
+
+/// Accesses to a window that a test plays; `None` if it is a mapping.
+#[cfg(CONFIG_KUNIT = "y")]
+impl Window {
+    fn with_model<R>(&self, absent: R, access: impl FnOnce(&dyn Model) -> R) -> Option<R> {
+        let Backing::Model(model) = &self.backing else {
+            return None;
+        };
+        Some(match model.try_access() {
+            Some(model) => access(&**model),
+            None => absent,
+        })
+    }
+
+    fn read_model(&self, offset: u64, width: u64) -> Option<u32> {
+        self.with_model(u32::MAX, |model| {
+            if self.holds(offset, width) {
+                model.read(offset, width)
+            } else {
+                u32::MAX
+            }
+        })
+    }
+
+    fn write_model(&self, offset: u64, width: u64, value: u32) -> Option<()> {
+        self.with_model((), |model| {
+            if self.holds(offset, width) {
+                model.write(offset, width, value);
+            }
+        })
     }
 }
 
@@ -179,6 +261,10 @@ macro_rules! accessors {
             $(
                 /// Reads a register at `offset` bytes.  Any context.
                 pub fn $read(&self, offset: u64) -> $ty {
+                    #[cfg(CONFIG_KUNIT = "y")]
+                    if let Some(value) = self.read_model(offset, $width) {
+                        return value as $ty;
+                    }
                     // CAST: The C function returns no more bits than its name says.
                     // SAFETY: The register lies inside of a mapping that is held meanwhile.
                     self.with_register(offset, $width, |register| unsafe {
@@ -189,6 +275,10 @@ macro_rules! accessors {
 
                 /// Writes a register at `offset` bytes.  Any context.
                 pub fn $write(&self, offset: u64, value: $ty) {
+                    #[cfg(CONFIG_KUNIT = "y")]
+                    if self.write_model(offset, $width, value.into()).is_some() {
+                        return;
+                    }
                     self.with_register(offset, $width, |register| {
                         // SAFETY: The register lies inside of a mapping that is held meanwhile.
                         unsafe { bindings::$iowrite(value, register) }
