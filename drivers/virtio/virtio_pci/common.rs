@@ -73,8 +73,17 @@ impl CommonConfig {
     /// Maps the structure, up to the last register that we know.  May sleep.
     pub(crate) fn map(bars: &Arc<Bars>, region: Region) -> Result<Self> {
         let len = region.length().min(common::FULL_LEN as u64);
+        Self::new(Window::map(bars, region.bar(), region.offset(), len)?)
+    }
+
+    /// The structure in `window`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(window: Window) -> Result<Self> {
         Ok(Self {
-            window: Window::map(bars, region.bar(), region.offset(), len)?,
+            window,
             selection: KBox::pin_init(new_mutex!((), "virtio_pci::CommonConfig"), GFP_KERNEL)?,
         })
     }

@@ -101,6 +101,12 @@ impl DeviceConfig {
         }
     }
 
+    /// The configuration of a modern device that a test plays.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn model(pci: DeviceRef, window: Option<Window>) -> Self {
+        Self::new(pci, window, Placement::Modern)
+    }
+
     /// Offset in the window of the first byte.
     fn start(&self) -> u64 {
         match self.placement {

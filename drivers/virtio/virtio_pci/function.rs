@@ -6,7 +6,6 @@
 //! `drivers/virtio/virtio_pci_modern.c` and `virtio_pci_legacy.c`.
 
 use crate::{
-    common::poll,
     config::DeviceConfig,
     interface::Interface,
     legacy::Legacy,
@@ -156,15 +155,10 @@ impl Function {
         } else {
             RESET_DEADLINE
         };
-        self.interface.set_status(Status::RESET);
-        let mut status = Status::RESET;
-        let settled = poll(deadline, || {
-            status = self.interface.status();
-            (status.is_reset() || status.is_all_ones()).then_some(())
-        });
+        let status = self.interface.reset(deadline);
         let gone = status.is_all_ones() && self.pci.is_gone();
         self.gone.store(gone, Relaxed);
-        if gone || (settled.is_some() && status.is_reset()) {
+        if gone || status.is_reset() {
             self.live.store(false, Relaxed);
             if !gone {
                 self.quarantine.lift();

@@ -3,6 +3,7 @@
 //! The registers of a device, whichever interface it has.
 
 use crate::{
+    common::poll,
     legacy::Legacy,
     modern::Modern,
     notify::{
@@ -12,7 +13,8 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::Delta, //
 };
 use virtio::device::Device;
 use virtio_ring::Addresses;
@@ -65,6 +67,18 @@ impl Interface {
             Self::Modern(modern) => modern.common.set_status(status),
             Self::Legacy(legacy) => legacy.set_status(status),
         }
+    }
+
+    /// Resets the device, and waits until its status says that it did, or that nobody is there, at
+    /// most for `deadline`.  Returns the status that was read last.  May sleep.
+    pub(crate) fn reset(&self, deadline: Delta) -> Status {
+        self.set_status(Status::RESET);
+        let mut status = Status::RESET;
+        poll(deadline, || {
+            status = self.status();
+            (status.is_reset() || status.is_all_ones()).then_some(())
+        });
+        status
     }
 
     /// The offered features.  The device lock is held.

@@ -87,6 +87,21 @@ impl Modern {
         })
     }
 
+    /// A device whose common configuration a test plays.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn model(common: Window, capabilities: Capabilities) -> Result<Self> {
+        Ok(Self {
+            common: CommonConfig::new(common)?,
+            notify: NotifyArea::model(capabilities.notify),
+            capabilities,
+            has_sriov: false,
+        })
+    }
+
     pub(crate) fn unmap(&self) {
         self.notify.unmap();
         self.common.unmap();
@@ -132,10 +147,10 @@ impl Modern {
     ///
     /// As [`NotifyArea::doorbell`]; `ENODEV` after [`Modern::unmap`].
     pub(crate) fn doorbell(&self, index: u16, format: Format) -> Result<Doorbell> {
-        let bars = self.common.bars().ok_or(ENODEV)?;
+        let bars = self.common.bars();
         let registers = self.common.queue(index);
         let (notify_off, number) = (registers.notify_off(), registers.notify_data());
-        self.notify.doorbell(&bars, notify_off, number, format)
+        self.notify.doorbell(bars, notify_off, number, format)
     }
 
     /// Where a shared memory region lies (specification 4.1.4.7).

@@ -95,6 +95,15 @@ impl NotifyArea {
         Ok(Self { region, whole })
     }
 
+    /// A region of which nothing is mapped, for tests.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn model(region: NotifyRegion) -> Self {
+        Self {
+            region,
+            whole: None,
+        }
+    }
+
     pub(crate) fn unmap(&self) {
         if let Some(window) = &self.whole {
             window.unmap();
@@ -102,14 +111,15 @@ impl NotifyArea {
     }
 
     /// The register of a queue whose `queue_notify_off` is `notify_off`, and whose
-    /// `queue_notify_data` is `number`; `bars` are those of the device.  May sleep.
+    /// `queue_notify_data` is `number`; `bars` are those of the device, while they are mapped.  May
+    /// sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is not in the region or misaligned, `ENOMEM`.
+    /// `EINVAL` if it is not in the region or misaligned, `ENODEV` without BARs, `ENOMEM`.
     pub(crate) fn doorbell(
         &self,
-        bars: &Arc<Bars>,
+        bars: Option<Arc<Bars>>,
         notify_off: u16,
         number: u16,
         format: Format,
@@ -119,12 +129,13 @@ impl NotifyArea {
             .region
             .offset_for(Untrusted::new(notify_off), width)
             .map_err(|_| EINVAL)?;
+        let bars = bars.ok_or(ENODEV)?;
         let mut doorbell = if let Some(window) = &self.whole {
             Doorbell::in_window(window, offset, width)?
         } else {
             let place = self.region.region;
             let window = Window::map(
-                bars,
+                &bars,
                 place.bar(),
                 place.offset().checked_add(offset).ok_or(EINVAL)?,
                 width,

@@ -93,6 +93,11 @@ impl Drop for Ring {
     }
 }
 
+/// Whether a ring can have `size` descriptors (specification 2.7, 2.8.10.1).
+pub(crate) fn is_ring_size(size: u16, packed: bool) -> bool {
+    (1..=QUEUE_SIZE_MAX).contains(&size) && (packed || size.is_power_of_two())
+}
+
 /// A virtqueue of a device.
 pub(crate) struct Queue {
     // Dropped from the top: the handler, the device's way to call it, the ring, and what the ring
@@ -137,7 +142,7 @@ impl Queue {
         let size = interface.queue_size(index)?;
         let features = dev.features();
         let packed = features.has::<RingPacked>();
-        if size > QUEUE_SIZE_MAX || !(packed || size.is_power_of_two()) {
+        if !is_ring_size(size, packed) {
             dev_err!(
                 dev.as_device(),
                 "queue {} has {} entries, which no ring can have\n",

@@ -47,6 +47,8 @@ mod modern;
 mod notify;
 mod quarantine;
 mod queues;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 mod transport;
 mod vectors;
 
