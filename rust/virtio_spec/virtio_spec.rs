@@ -13,6 +13,7 @@
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod balloon;
 pub mod blk;
 pub mod config;
