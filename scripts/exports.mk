@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the core modules export.  exports_rust.c: every global Rust symbol, since generic and
+# What the core modules and the transport export.  exports_rust.c: every global Rust symbol, since generic and
 # inline functions are instantiated in the crates that use them.  exports.c: the C ABI, with the
 # prototypes of the kernel's own headers.
 
@@ -42,4 +42,6 @@ $(obj)/rust/virtio/exports_rust.o: private cmd_gensymtypes_c = \
 	$(call modversions-rust,rust/virtio/virtio.o)
 $(obj)/rust/virtio_ring/exports.o: private cmd_gensymtypes_c = $(call modversions-c,virtio_ring)
 $(obj)/rust/virtio/exports.o: private cmd_gensymtypes_c = $(call modversions-c,virtio)
+$(obj)/drivers/virtio/virtio_pci/exports.o: private cmd_gensymtypes_c = \
+	$(call modversions-c,virtio_pci)
 endif

@@ -315,6 +315,48 @@ impl Device {
         to_result(unsafe { bindings::pci_enable_sriov(self.as_raw(), count) })
     }
 
+    /// The number of a virtual function among those of its owner, from 0 (C: `pci_iov_vf_id`).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none, `ENOSYS` without SR-IOV.
+    pub fn vf_id(&self) -> Result<u32> {
+        #[cfg(CONFIG_PCI_IOV)]
+        // SAFETY: By the type invariants.
+        let id = unsafe { bindings::pci_iov_vf_id(self.as_raw()) };
+        #[cfg(not(CONFIG_PCI_IOV))]
+        let id = ENOSYS.to_errno();
+        to_result(id)?;
+        Ok(u32::try_from(id)?)
+    }
+
+    /// The function that a virtual function belongs to; `None` if it is not virtual.
+    pub fn owner(&self) -> Option<&Self> {
+        #[cfg(CONFIG_PCI_IOV)]
+        // SAFETY: By the type invariants; a virtual function keeps a reference to its owner.
+        unsafe {
+            if (*self.as_raw()).is_virtfn() != 0 {
+                return Some(Self::from_raw((*self.as_raw()).__bindgen_anon_1.physfn));
+            }
+        }
+        None
+    }
+
+    /// The driver data of the owner, if that is bound to `driver`; else null.
+    pub(crate) fn owner_data(&self, driver: *mut bindings::pci_driver) -> *mut c_void {
+        #[cfg(CONFIG_PCI_IOV)]
+        {
+            // SAFETY: By the type invariants; `driver` is only compared.
+            let data = unsafe { bindings::pci_iov_get_pf_drvdata(self.as_raw(), driver) };
+            kernel::error::from_err_ptr(data).unwrap_or(core::ptr::null_mut())
+        }
+        #[cfg(not(CONFIG_PCI_IOV))]
+        {
+            let _ = driver;
+            core::ptr::null_mut()
+        }
+    }
+
     /// Removes all virtual functions.  May sleep.
     pub fn disable_sriov(&self) {
         #[cfg(CONFIG_PCI_IOV)]

@@ -277,6 +277,16 @@ pub(crate) unsafe fn embedding<'a, T: Transport>(
     }
 }
 
+/// The transport of a device.  Any context.
+///
+/// # Safety
+///
+/// `vdev` is registered by a [`Registration`] of `T`, or was, and is alive.
+pub unsafe fn of<'a, T: Transport>(vdev: *mut bindings::virtio_device) -> &'a T {
+    // SAFETY: By the contract.
+    unsafe { embedding(vdev) }.0
+}
+
 impl<T: Transport> Ops<T> {
     const TABLE: &'static bindings::virtio_config_ops = &bindings::virtio_config_ops {
         get: Some(Self::get),

@@ -150,6 +150,15 @@ impl CommonConfig {
         self.window.read8(common::CONFIG_GENERATION as u64).into()
     }
 
+    /// Index of the first administration queue, and how many there are, with
+    /// `VIRTIO_F_ADMIN_VQ`; else anything.
+    pub(crate) fn admin_queues(&self) -> (u16, u16) {
+        (
+            self.read16(common::ADMIN_QUEUE_INDEX),
+            self.read16(common::ADMIN_QUEUE_NUM),
+        )
+    }
+
     pub(crate) fn num_queues(&self) -> u16 {
         self.read16(common::NUM_QUEUES)
     }

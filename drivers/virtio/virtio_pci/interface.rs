@@ -23,6 +23,7 @@ use virtio_spec::{
         Region,
         MSI_NO_VECTOR, //
     },
+    transport::AdminVq,
     Features,
     Status, //
 };
@@ -124,11 +125,20 @@ impl Interface {
     ///
     /// `EINVAL` if the device has fewer queues, `ENOENT` if this one does not exist or is in use.
     pub(crate) fn queue_size(&self, index: u16) -> Result<u16> {
+        match self {
+            Self::Modern(modern) if index >= modern.common.num_queues() => Err(EINVAL),
+            _ => self.size_of_unused(index),
+        }
+    }
+
+    /// As [`Interface::queue_size`], of a queue that [`Interface::admin_queue`] has named.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it does not exist or is in use.
+    pub(crate) fn size_of_unused(&self, index: u16) -> Result<u16> {
         let (size, enabled) = match self {
             Self::Modern(modern) => {
-                if index >= modern.common.num_queues() {
-                    return Err(EINVAL);
-                }
                 let registers = modern.common.queue(index);
                 (registers.size(), registers.enabled() != 0)
             }
@@ -138,6 +148,25 @@ impl Interface {
             return Err(ENOENT);
         }
         Ok(size)
+    }
+
+    /// The first administration queue of a device that has agreed on `features`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the device has none after all, or names one of the others (specification
+    /// 4.1.4.3.1).
+    pub(crate) fn admin_queue(&self, features: Features) -> Result<Option<u16>> {
+        match self {
+            Self::Modern(modern) if features.has::<AdminVq>() => {
+                let (index, count) = modern.common.admin_queues();
+                if count == 0 || index < modern.common.num_queues() {
+                    return Err(EINVAL);
+                }
+                Ok(Some(index))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// What the rings of the device must be like.

@@ -110,12 +110,15 @@ impl Handler for SharedUsedBuffers {
     }
 }
 
-/// The vector for configuration changes.
+/// The vector for configuration changes, and for a queue that is slow anyway.
 ///
 /// # Invariants
 ///
 /// The device stays allocated as long as `self` exists.
-pub(crate) struct ConfigChanged(NonNull<Device>);
+pub(crate) struct ConfigChanged {
+    dev: NonNull<Device>,
+    slow: Option<QueueRef>,
+}
 
 // SAFETY: `Device` is `Sync`.
 unsafe impl Send for ConfigChanged {}
@@ -123,20 +126,26 @@ unsafe impl Send for ConfigChanged {}
 unsafe impl Sync for ConfigChanged {}
 
 impl ConfigChanged {
-    /// Handles the configuration changes of `dev`.
+    /// Handles the configuration changes of `dev`, and the used buffers of `slow`.
     ///
     /// # Safety
     ///
     /// The type invariants.
-    pub(crate) unsafe fn new(dev: &Device) -> Self {
-        Self(NonNull::from(dev))
+    pub(crate) unsafe fn new(dev: &Device, slow: Option<QueueRef>) -> Self {
+        Self {
+            dev: NonNull::from(dev),
+            slow,
+        }
     }
 }
 
 impl Handler for ConfigChanged {
     fn handle(&self) -> IrqReturn {
         // SAFETY: By the type invariants.
-        lifecycle::config_changed(unsafe { self.0.as_ref() });
+        lifecycle::config_changed(unsafe { self.dev.as_ref() });
+        if let Some(queue) = &self.slow {
+            queue.interrupt();
+        }
         IrqReturn::Handled
     }
 }

@@ -40,6 +40,7 @@ use virtio_spec::{
         Reject, //
     },
     transport::{
+        AdminVq,
         NotifConfigData,
         RingReset,
         SrIov,
@@ -114,6 +115,7 @@ impl Modern {
     /// `EINVAL` if it does not offer `VIRTIO_F_VERSION_1`, or lacks registers for another feature.
     pub(crate) fn accept(&self, dev: &Device, features: Features) -> Result<Features> {
         let mut known = Features::EMPTY
+            .with::<AdminVq>()
             .with::<NotifConfigData>()
             .with::<RingReset>();
         if self.has_sriov {

@@ -98,6 +98,57 @@ pub(crate) fn is_ring_size(size: u16, packed: bool) -> bool {
     (1..=QUEUE_SIZE_MAX).contains(&size) && (packed || size.is_power_of_two())
 }
 
+/// A queue that is to be set up.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    index: u16,
+    /// Outlives the queue.
+    name: Option<&'a CStr>,
+    callback: bindings::vq_callback_t,
+    has_context: bool,
+    is_admin: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// One that the driver asks for.
+    pub(crate) fn of_driver(index: u16, request: &'a QueueRequest<'_>) -> Self {
+        Self {
+            index,
+            // SAFETY: Drivers name queues with C strings that outlive the queue.
+            name: request
+                .name()
+                .map(|name| unsafe { CStr::from_char_ptr(name.as_ptr()) }),
+            callback: request.callback(),
+            has_context: request.has_context(),
+            is_admin: false,
+        }
+    }
+
+    /// The administration queue, whose `name` outlives it.
+    pub(crate) fn administration(
+        index: u16,
+        name: &'a CStr,
+        callback: bindings::vq_callback_t,
+    ) -> Self {
+        Self {
+            index,
+            name: Some(name),
+            callback,
+            has_context: false,
+            is_admin: true,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&'a CStr> {
+        self.name
+    }
+
+    /// Whether somebody wants to know of used buffers.
+    pub(crate) fn has_callback(&self) -> bool {
+        self.callback.is_some()
+    }
+}
+
 /// A virtqueue of a device.
 pub(crate) struct Queue {
     // Dropped from the top: the handler, the device's way to call it, the ring, and what the ring
@@ -110,36 +161,36 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Sets a queue up for `request`, but for enabling it.  May sleep.
+    /// Sets a queue up, but for enabling it.  May sleep.
     ///
     /// # Errors
     ///
     /// `ENOENT` if the device does not have it, `EINVAL` if its size or its notification register
-    /// are impossible, `ENOMEM`, `E2BIG` if the device has no room for its address; `EBUSY` if the device does not take the vector.
+    /// are impossible, `ENOMEM`, `E2BIG` if the device has no room for its address; `EBUSY` if the
+    /// device does not take the vector.
     pub(crate) fn set_up(
         function: &Function,
         dev: &Device,
-        index: u16,
-        request: &QueueRequest<'_>,
+        wanted: &Wanted<'_>,
         vector: Option<u16>,
     ) -> Result<Self, Failed> {
-        let mut queue = Self::make(function, dev, index, request).map_err(Failed::Queue)?;
+        let mut queue = Self::make(function, dev, wanted).map_err(Failed::Queue)?;
         if let Some(vector) = vector {
-            let assignment =
-                Assignment::queue(&function.interface, index, vector).map_err(Failed::Vectors)?;
+            let assignment = Assignment::queue(&function.interface, wanted.index, vector)
+                .map_err(Failed::Vectors)?;
             queue.vector = Some((vector, assignment));
         }
         Ok(queue)
     }
 
-    fn make(
-        function: &Function,
-        dev: &Device,
-        index: u16,
-        request: &QueueRequest<'_>,
-    ) -> Result<Self> {
+    fn make(function: &Function, dev: &Device, wanted: &Wanted<'_>) -> Result<Self> {
         let interface = &function.interface;
-        let size = interface.queue_size(index)?;
+        let index = wanted.index;
+        let size = if wanted.is_admin {
+            interface.size_of_unused(index)
+        } else {
+            interface.queue_size(index)
+        }?;
         let features = dev.features();
         let packed = features.has::<RingPacked>();
         if !is_ring_size(size, packed) {
@@ -167,12 +218,10 @@ impl Queue {
             align: rules.align,
             weak_barriers: true,
             may_reduce: rules.may_reduce,
-            context: request.has_context(),
+            context: wanted.has_context,
             notify: format.function(),
-            callback: request.callback(),
-            name: request
-                .name()
-                .map_or(ptr::null(), |name| name.as_ptr().cast_const()),
+            callback: wanted.callback,
+            name: wanted.name.map_or(ptr::null(), CStr::as_char_ptr),
         };
         // INVARIANT: Made here, and not enabled yet.
         let ring = Ring {
@@ -197,7 +246,7 @@ impl Queue {
             vector: None,
             ring,
             _doorbell: doorbell,
-            has_callback: request.callback().is_some(),
+            has_callback: wanted.has_callback(),
         })
     }
 
@@ -291,6 +340,11 @@ impl Queue {
     pub(crate) fn break_ring(&self) {
         // SAFETY: By the type invariants of `Ring`.
         unsafe { bindings::__virtqueue_break(self.ring.queue.as_ptr()) };
+    }
+
+    /// The queue as C knows it.
+    pub(crate) fn as_raw(&self) -> NonNull<bindings::virtqueue> {
+        self.ring.queue
     }
 
     /// Hands the queue to the driver that asked for it.

@@ -3,6 +3,7 @@
 //! The verbs of the transport: [`virtio::transport::Transport`].
 
 use crate::{
+    admin::Admin,
     function::Function,
     queues::Queue,
     vectors::QueueSet, //
@@ -47,11 +48,13 @@ pub(crate) struct PciTransport {
     /// Held for short only: `set_queue_affinity` is called with the CPU hotplug lock held, which
     /// allocating vectors takes.
     queues: Pin<KBox<Mutex<Option<QueueSet>>>>,
+    admin: Pin<KBox<Admin>>,
 }
 
 impl PciTransport {
     pub(crate) fn new(function: Arc<Function>) -> Result<Self> {
         Ok(Self {
+            admin: Admin::new((*function.pci).as_ref())?,
             function,
             queues: KBox::pin_init(
                 new_mutex!(None, "virtio_pci::PciTransport::queues"),
@@ -60,10 +63,18 @@ impl PciTransport {
         })
     }
 
+    /// The administration of the device.
+    pub(crate) fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
     /// Resets the device and waits for its handlers.  May sleep.
     fn quiesce(&self) -> Result<(), ResetFailed> {
+        self.admin.queue().close();
         let result = self.function.reset();
         self.synchronize_callbacks();
+        // SAFETY: What the function does: reset, then handlers waited for.
+        unsafe { self.admin.stop(result.is_ok()) };
         result
     }
 
@@ -80,12 +91,13 @@ impl PciTransport {
 
     /// Takes the queues down.  May sleep.
     fn take_down(&self) {
-        let set = self.queues.lock().take();
-        if set.is_some() && self.function.is_live() {
+        if self.queues.lock().is_some() && self.function.is_live() {
             // A driver that gives up before DRIVER_OK does not reset, but the device knows the
             // rings.  A failure is in the quarantine, which the rings look at.
-            let _ = self.function.reset();
+            let _ = self.quiesce();
         }
+        self.admin.queue().leave();
+        let set = self.queues.lock().take();
         // Not under the lock: this waits for handlers.
         drop(set);
     }
@@ -116,6 +128,9 @@ impl Transport for PciTransport {
 
     fn set_status(&self, status: Status) {
         self.function.interface.set_status(status);
+        if status.contains(Status::DRIVER_OK) {
+            self.admin.activate();
+        }
     }
 
     fn reset(&self, _dev: &Device) -> Result<(), ResetFailed> {
@@ -144,11 +159,22 @@ impl Transport for PciTransport {
         }
         // SAFETY: Drivers pass an initialised structure.  Copied: `pre_vectors` is changed.
         let affinity = affinity.map(|affinity| unsafe { affinity.read() });
-        let set = QueueSet::find(&self.function, dev, requests, affinity)?;
+        let set = QueueSet::find(
+            &self.function,
+            dev,
+            requests,
+            Some(admin_queue_used),
+            affinity,
+        )?;
         self.function.set_live();
         let enabled = set.enable(&self.function);
         if enabled.is_ok() {
             set.provide(requests);
+            if let Some(queue) = set.admin_queue() {
+                // SAFETY: Made just now, and provided to nobody else; deleted by `take_down`,
+                // after a reset, whose `quiesce` stops using it.
+                unsafe { self.admin.start(queue) };
+            }
         }
         *self.queues.lock() = Some(set);
         if enabled.is_err() {
@@ -248,4 +274,15 @@ impl Transport for PciTransport {
     fn shared_memory(&self, id: u8) -> Option<(u64, u64)> {
         self.function.shared_memory(id)
     }
+}
+
+/// The callback of the administration queue.  Interrupt context.
+///
+/// # Safety
+///
+/// `vq` is a queue of a device whose transport this is.
+unsafe extern "C" fn admin_queue_used(vq: *mut bindings::virtqueue) {
+    // SAFETY: By the contract; a queue does not outlive its device.
+    let transport: &PciTransport = unsafe { virtio::transport::of((*vq).vdev) };
+    transport.admin.queue().used();
 }

@@ -4,9 +4,10 @@
 //!
 //! C source: `vp_find_vqs` of `drivers/virtio/virtio_pci_common.c`.
 //!
-//! In this order: a vector for each queue and one for configuration changes; one for all queues
-//! and one for configuration changes; the interrupt line for everything.  What an attempt took is
-//! given back before the next.
+//! In this order: a vector for each queue and one for configuration changes; the same, but that
+//! the administration queue shares that of configuration changes; one for all queues but that, and
+//! one for configuration changes; the interrupt line for everything.  What an attempt took is given
+//! back before the next.
 
 use crate::{
     function::Function,
@@ -20,10 +21,14 @@ use crate::{
     },
     queues::{
         Failed,
-        Queue, //
+        Queue,
+        Wanted, //
     },
 };
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     cpumask::Cpumask,
     prelude::*,
@@ -61,8 +66,22 @@ pub(crate) struct QueueSet {
     // Dropped from the top: handlers, queues, the device's way to call us, vectors.
     shared: Shared,
     queues: KVec<Queue>,
+    admin: Option<Queue>,
     _config: Option<Assignment>,
     vectors: Option<Arc<Vectors>>,
+    /// The name of `admin`.
+    _admin_name: Option<CString>,
+}
+
+/// How queues share vectors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    /// Each has its own.
+    Each,
+    /// Each has its own, but the administration queue has that of configuration changes.
+    SharedSlow,
+    /// The driver's queues have one together, the administration queue as above.
+    Shared,
 }
 
 /// What the attempts have in common.
@@ -70,39 +89,41 @@ struct Attempt<'a, 'r> {
     function: &'a Function,
     dev: &'a Device,
     requests: &'a [QueueRequest<'r>],
+    admin: Option<Wanted<'a>>,
 }
 
 impl QueueSet {
-    /// Sets up all queues that `requests` name, but for enabling them.  May sleep.
+    /// Sets up all queues that `requests` name, and the administration queue, whose used buffers
+    /// `admin_used` is told of, but for enabling them.  May sleep.
     ///
     /// # Errors
     ///
-    /// Those of [`Queue::set_up`], or of the interrupts that nothing but the line could replace.
+    /// Those of [`Queue::set_up`] and [`Interface::admin_queue`], or of the interrupts that
+    /// nothing but the line could replace.
+    ///
+    /// [`Interface::admin_queue`]: crate::interface::Interface::admin_queue
     pub(crate) fn find(
         function: &Function,
         dev: &Device,
         requests: &[QueueRequest<'_>],
+        admin_used: bindings::vq_callback_t,
         affinity: Option<bindings::irq_affinity>,
     ) -> Result<Self> {
+        let index = function.interface.admin_queue(dev.features())?;
+        let name = index
+            .map(|index| CString::try_from_fmt(fmt!("avq.{}", index)))
+            .transpose()?;
         let attempt = Attempt {
             function,
             dev,
             requests,
+            admin: index
+                .zip(name.as_deref())
+                .map(|(index, name)| Wanted::administration(index, name, admin_used)),
         };
-        let each = attempt.with_vector_each(affinity);
-        let shared = match each {
-            Err(Failed::Vectors(_)) => attempt.with_shared_vector(),
-            other => other,
-        };
-        match shared {
-            Err(Failed::Vectors(error)) => attempt.with_line().map_err(|failed| match failed {
-                // There is no line: say why there are no vectors.
-                Failed::Vectors(no_line) if no_line == ENXIO => error,
-                Failed::Vectors(other) | Failed::Queue(other) => other,
-            }),
-            Err(Failed::Queue(error)) => Err(error),
-            Ok(set) => Ok(set),
-        }
+        let mut set = attempt.best(affinity)?;
+        set._admin_name = name;
+        Ok(set)
     }
 
     /// Enables all queues, which has no way back but a reset.  May sleep.
@@ -111,10 +132,10 @@ impl QueueSet {
     ///
     /// `EIO` if one does not read as enabled before the deadline.
     pub(crate) fn enable(&self, function: &Function) -> Result {
-        for queue in &self.queues {
+        for queue in self.all() {
             queue.enable()?;
         }
-        for queue in &self.queues {
+        for queue in self.all() {
             function
                 .interface
                 .await_enabled(queue.index())
@@ -127,6 +148,16 @@ impl QueueSet {
                 })?;
         }
         Ok(())
+    }
+
+    /// The driver's queues, and the administration queue.
+    fn all(&self) -> impl Iterator<Item = &Queue> {
+        Iterator::chain(self.queues.iter(), &self.admin)
+    }
+
+    /// The administration queue, good as long as `self`.
+    pub(crate) fn admin_queue(&self) -> Option<NonNull<bindings::virtqueue>> {
+        self.admin.as_ref().map(Queue::as_raw)
     }
 
     /// Hands the queues to those that asked for them.
@@ -150,7 +181,7 @@ impl QueueSet {
                 }
             }
         }
-        for queue in &self.queues {
+        for queue in self.all() {
             if let Some(irq) = queue.irq() {
                 irq.synchronize();
             }
@@ -221,38 +252,42 @@ impl Attempt<'_, '_> {
         }
     }
 
-    fn config_handler(&self) -> ConfigChanged {
+    /// The handler of configuration changes, and of the administration queue if that has no
+    /// other.
+    ///
+    /// # Safety
+    ///
+    /// It is freed before `slow` is dropped.
+    unsafe fn config_handler(&self, slow: Option<&Queue>) -> ConfigChanged {
+        // SAFETY: By the contract.
+        let slow = slow.map(|queue| unsafe { queue.for_handler() });
         // SAFETY: The handler is kept by a `QueueSet`, which the transport keeps, which the device
         // embeds: it is freed before the device is.
-        unsafe { ConfigChanged::new(self.dev) }
+        unsafe { ConfigChanged::new(self.dev, slow) }
     }
 
-    /// Allocates vectors, and gives the first to configuration changes.
-    fn vectors(
-        &self,
-        count: usize,
-        affinity: Option<bindings::irq_affinity>,
-    ) -> Result<(Arc<Vectors>, Registration<ConfigChanged>, Assignment)> {
-        let vectors = Vectors::allocate(&self.function.pci, u16::try_from(count)?, affinity)?;
-        let name = self.irq_name(Some(c"config"))?;
-        let handler =
-            Registration::for_vector(&vectors, CONFIG_VECTOR, name, self.config_handler())?;
-        let assignment = Assignment::config(&self.function.interface, CONFIG_VECTOR)?;
-        Ok((vectors, handler, assignment))
+    /// The queues that the driver names.
+    fn wanted(&self) -> impl Iterator<Item = Wanted<'_>> {
+        let named = self
+            .requests
+            .iter()
+            .filter(|request| request.name().is_some());
+        (0..=u16::MAX)
+            .zip(named)
+            .map(|(index, request)| Wanted::of_driver(index, request))
     }
 
-    /// Sets up the queues; `vector` says which vector one with a callback gets.
+    /// Sets up the driver's queues; `vector` says which vector one with a callback gets.
     fn queues(&self, mut vector: impl FnMut() -> Option<u16>) -> Result<KVec<Queue>, Failed> {
-        let named = || {
-            self.requests
-                .iter()
-                .filter(|request| request.name().is_some())
-        };
-        let mut queues = KVec::with_capacity(named().count(), GFP_KERNEL)
+        let mut queues = KVec::with_capacity(self.wanted().count(), GFP_KERNEL)
             .map_err(|error| Failed::Queue(error.into()))?;
-        for (index, request) in (0..=u16::MAX).zip(named()) {
-            let vector = request.callback().and_then(|_| vector());
-            let queue = Queue::set_up(self.function, self.dev, index, request, vector)?;
+        for wanted in self.wanted() {
+            let vector = if wanted.has_callback() {
+                vector()
+            } else {
+                None
+            };
+            let queue = Queue::set_up(self.function, self.dev, &wanted, vector)?;
             queues
                 .push(queue, GFP_KERNEL)
                 .map_err(|error| Failed::Queue(error.into()))?;
@@ -260,97 +295,161 @@ impl Attempt<'_, '_> {
         Ok(queues)
     }
 
+    /// Sets up the administration queue, if there is one.
+    fn admin(&self, vector: Option<u16>) -> Result<Option<Queue>, Failed> {
+        self.admin
+            .as_ref()
+            .map(|wanted| Queue::set_up(self.function, self.dev, wanted, vector))
+            .transpose()
+    }
+
     /// The queues that one handler looks after.
     ///
     /// # Safety
     ///
     /// The handler is freed before one of `queues` is dropped.
-    unsafe fn for_shared_handler(queues: &KVec<Queue>) -> Result<SharedUsedBuffers> {
-        let mut refs: KVec<QueueRef> = KVec::with_capacity(queues.len(), GFP_KERNEL)?;
-        for queue in queues.iter().filter(|queue| queue.has_callback()) {
+    unsafe fn for_shared_handler<'q>(
+        queues: impl Iterator<Item = &'q Queue> + Clone,
+    ) -> Result<SharedUsedBuffers> {
+        let mut refs: KVec<QueueRef> = KVec::with_capacity(queues.clone().count(), GFP_KERNEL)?;
+        for queue in queues.filter(|queue| queue.has_callback()) {
             // SAFETY: By the contract.
             refs.push(unsafe { queue.for_handler() }, GFP_KERNEL)?;
         }
         Ok(SharedUsedBuffers(refs))
     }
 
-    fn with_vector_each(
+    /// The first policy for which there are vectors; else the line.
+    fn best(&self, affinity: Option<bindings::irq_affinity>) -> Result<QueueSet> {
+        let mut reason = ENOSPC;
+        for policy in [Policy::Each, Policy::SharedSlow, Policy::Shared] {
+            if policy == Policy::SharedSlow && self.admin.is_none() {
+                // The same as before.
+                continue;
+            }
+            match self.with_vectors(policy, affinity) {
+                Ok(set) => return Ok(set),
+                Err(Failed::Queue(error)) => return Err(error),
+                Err(Failed::Vectors(error)) => reason = error,
+            }
+        }
+        self.with_line().map_err(|failed| match failed {
+            // There is no line: say why there are no vectors.
+            Failed::Vectors(no_line) if no_line == ENXIO => reason,
+            Failed::Vectors(other) | Failed::Queue(other) => other,
+        })
+    }
+
+    /// How many vectors a policy takes.
+    fn count(&self, policy: Policy) -> usize {
+        let interrupting = self.wanted().filter(Wanted::has_callback).count();
+        let admin = usize::from(self.admin.is_some());
+        match policy {
+            Policy::Each => interrupting + admin + 1,
+            Policy::SharedSlow => interrupting + 1,
+            Policy::Shared => 2,
+        }
+    }
+
+    fn with_vectors(
         &self,
+        policy: Policy,
         affinity: Option<bindings::irq_affinity>,
     ) -> Result<QueueSet, Failed> {
-        let interrupting = self
-            .requests
-            .iter()
-            .filter(|request| request.name().is_some() && request.callback().is_some())
-            .count();
-        let affinity = affinity.map(|mut affinity| {
-            // That of configuration changes is not spread.
-            affinity.pre_vectors = affinity.pre_vectors.saturating_add(1);
-            affinity
-        });
-        let (vectors, config, assignment) = self
-            .vectors(interrupting.saturating_add(1), affinity)
+        let affinity = affinity
+            .filter(|_| policy != Policy::Shared)
+            .map(|mut affinity| {
+                // That of configuration changes is not spread.
+                affinity.pre_vectors = affinity.pre_vectors.saturating_add(1);
+                affinity
+            });
+        let vectors = u16::try_from(self.count(policy))
+            .map_err(Error::from)
+            .and_then(|count| Vectors::allocate(&self.function.pci, count, affinity))
             .map_err(Failed::Vectors)?;
         let mut free = QUEUE_VECTOR..;
+        let queues = self.queues(|| match policy {
+            Policy::Shared => Some(QUEUE_VECTOR),
+            Policy::Each | Policy::SharedSlow => free.next(),
+        })?;
+        let admin = self.admin(match policy {
+            Policy::Each => free.next(),
+            Policy::SharedSlow | Policy::Shared => Some(CONFIG_VECTOR),
+        })?;
+        let slow = admin.as_ref().filter(|_| policy != Policy::Each);
+        let config = self
+            .irq_name(Some(c"config"))
+            .and_then(|name| {
+                // SAFETY: `QueueSet` drops its shared handlers before its queues, and so does this
+                // function, whose variables go in the reverse order.
+                let handler = unsafe { self.config_handler(slow) };
+                Registration::for_vector(&vectors, CONFIG_VECTOR, name, handler)
+            })
+            .map_err(Failed::Vectors)?;
+        let assignment =
+            Assignment::config(&self.function.interface, CONFIG_VECTOR).map_err(Failed::Vectors)?;
         let mut set = QueueSet {
             shared: Shared::Vectors(config, None),
-            queues: self.queues(|| free.next())?,
+            queues,
+            admin,
             _config: Some(assignment),
             vectors: Some(vectors.clone()),
+            _admin_name: None,
         };
-        let named = self
-            .requests
-            .iter()
-            .filter(|request| request.name().is_some());
-        for (queue, request) in set.queues.iter_mut().zip(named) {
-            let Some(vector) = queue.vector() else {
-                continue;
-            };
-            let irq = self
-                .irq_name(queue_name(request))
-                .and_then(|name| {
-                    // SAFETY: The queue keeps the handler, and drops it first.
-                    let handler = UsedBuffers(unsafe { queue.for_handler() });
-                    Registration::for_vector(&vectors, vector, name, handler)
-                })
-                .map_err(Failed::Vectors)?;
-            queue.set_irq(irq);
+        if policy == Policy::Shared {
+            self.share_vector(&mut set, &vectors)
+        } else {
+            self.give_each_its_handler(&mut set, &vectors)
         }
+        .map_err(Failed::Vectors)?;
         Ok(set)
     }
 
-    fn with_shared_vector(&self) -> Result<QueueSet, Failed> {
-        let (vectors, config, assignment) = self.vectors(2, None).map_err(Failed::Vectors)?;
-        let mut set = QueueSet {
-            shared: Shared::Vectors(config, None),
-            queues: self.queues(|| Some(QUEUE_VECTOR))?,
-            _config: Some(assignment),
-            vectors: Some(vectors.clone()),
-        };
-        let irq = self
-            .irq_name(Some(c"virtqueues"))
-            .and_then(|name| {
-                // SAFETY: `QueueSet` drops its shared handlers before its queues.
-                let handler = unsafe { Self::for_shared_handler(&set.queues) }?;
-                Registration::for_vector(&vectors, QUEUE_VECTOR, name, handler)
-            })
-            .map_err(Failed::Vectors)?;
+    /// Registers a handler for each queue that has a vector of its own.
+    fn give_each_its_handler(&self, set: &mut QueueSet, vectors: &Arc<Vectors>) -> Result {
+        let wanted = Iterator::chain(self.wanted(), self.admin);
+        for (queue, wanted) in Iterator::chain(set.queues.iter_mut(), &mut set.admin).zip(wanted) {
+            let Some(vector) = queue.vector().filter(|vector| *vector != CONFIG_VECTOR) else {
+                continue;
+            };
+            let name = self.irq_name(wanted.name())?;
+            // SAFETY: The queue keeps the handler, and drops it first.
+            let handler = UsedBuffers(unsafe { queue.for_handler() });
+            queue.set_irq(Registration::for_vector(vectors, vector, name, handler)?);
+        }
+        Ok(())
+    }
+
+    /// Registers the handler that the driver's queues have together.
+    fn share_vector(&self, set: &mut QueueSet, vectors: &Arc<Vectors>) -> Result {
+        let name = self.irq_name(Some(c"virtqueues"))?;
+        // SAFETY: `QueueSet` drops its shared handlers before its queues.
+        let handler = unsafe { Self::for_shared_handler(set.queues.iter()) }?;
+        let irq = Registration::for_vector(vectors, QUEUE_VECTOR, name, handler)?;
         if let Shared::Vectors(_, queues) = &mut set.shared {
             *queues = Some(irq);
         }
-        Ok(set)
+        Ok(())
     }
 
     fn with_line(&self) -> Result<QueueSet, Failed> {
         let queues = self.queues(|| None)?;
+        let admin = self.admin(None)?;
         let line = self
             .irq_name(None)
             .and_then(|name| {
+                // SAFETY: `QueueSet` drops its shared handlers before its queues, and so does this
+                // function, whose variables go in the reverse order.
+                let (config, queues) = unsafe {
+                    (
+                        self.config_handler(None),
+                        Self::for_shared_handler(Iterator::chain(queues.iter(), &admin)),
+                    )
+                };
                 let handler = Line {
                     isr: self.function.isr.clone(),
-                    config: self.config_handler(),
-                    // SAFETY: `QueueSet` drops its shared handlers before its queues.
-                    queues: unsafe { Self::for_shared_handler(&queues) }?,
+                    config,
+                    queues: queues?,
                 };
                 Registration::for_line(&self.function.pci, name, handler)
             })
@@ -358,15 +457,10 @@ impl Attempt<'_, '_> {
         Ok(QueueSet {
             shared: Shared::Line(line),
             queues,
+            admin,
             _config: None,
             vectors: None,
+            _admin_name: None,
         })
     }
-}
-
-fn queue_name<'a>(request: &'a QueueRequest<'_>) -> Option<&'a CStr> {
-    // SAFETY: Drivers name queues with C strings that outlive the request.
-    request
-        .name()
-        .map(|name| unsafe { CStr::from_char_ptr(name.as_ptr()) })
 }

@@ -17,7 +17,9 @@
 //! - [`vectors`]: which interrupt goes with which queue;
 //! - [`interrupts`]: the handlers;
 //! - [`queues`]: one virtqueue, from its registers to its ring;
-//! - [`transport`]: all of that as [`virtio::transport::Transport`].
+//! - [`admin`]: the administration queue, and commands;
+//! - [`transport`]: all of that as [`virtio::transport::Transport`];
+//! - `capi`: what the drivers of virtual functions call.
 //!
 //! What the device says is read once and checked; every wait has a deadline.
 
@@ -29,6 +31,7 @@ use kernel::{
 use pci_ext::driver::{
     Driver,
     IdTable,
+    Registered,
     Registration, //
 };
 use virtio::lifecycle;
@@ -37,6 +40,8 @@ use virtio_spec::{
     Status, //
 };
 
+mod admin;
+mod capi;
 mod common;
 mod config;
 mod function;
@@ -82,13 +87,16 @@ struct VirtioPciModule {
 impl kernel::Module for VirtioPciModule {
     fn init(module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _driver: Registration::new(module, c"virtio_pci")?,
+            _driver: Registration::new(module, c"virtio_pci", &DRIVER)?,
         })
     }
 }
 
 /// The PCI driver.
 struct VirtioPci;
+
+/// Where the drivers of virtual functions find it.
+static DRIVER: Registered<VirtioPci> = Registered::new();
 
 /// A bound device.
 struct Bound {
@@ -107,12 +115,16 @@ impl Driver for VirtioPci {
         bind(dev).inspect_err(|_| dev.disable())
     }
 
-    fn remove(dev: &pci_ext::Device, data: KBox<Bound>) {
+    fn release_functions(dev: &pci_ext::Device, data: &Bound) {
         if dev.is_gone() {
             // Nobody is going to use a buffer any more: whoever waits for one must give up.
             data.device.device().break_queues();
+            data.device.transport().admin().queue().give_up();
         }
         dev.disable_sriov();
+    }
+
+    fn remove(dev: &pci_ext::Device, data: KBox<Bound>) {
         let Bound { device, function } = KBox::into_inner(data);
         drop(device);
         function.close();

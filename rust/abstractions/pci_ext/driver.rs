@@ -15,6 +15,11 @@ use kernel::{
         to_result, //
     },
     prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -77,6 +82,10 @@ pub trait Driver: 'static {
     /// others as they come.
     fn probe(dev: &Device) -> Result<KBox<Self::Data>>;
 
+    /// Before a device is unbound: removes its virtual functions, whose drivers may look at the
+    /// data ([`Registered::data_of_owner`]) until this returns.
+    fn release_functions(dev: &Device, data: &Self::Data);
+
     /// Unbinds a device.
     fn remove(dev: &Device, data: KBox<Self::Data>);
 
@@ -123,6 +132,48 @@ pub trait Driver: 'static {
     fn reset_done(dev: &Device, data: &Self::Data);
 }
 
+/// Where the registration of `D` can be found: a static of the module.
+///
+/// # Invariants
+///
+/// Null, or the structure of a [`Registration`] of `D`.
+pub struct Registered<D: Driver> {
+    driver: Atomic<*mut bindings::pci_driver>,
+    _driver: PhantomData<fn() -> D>,
+}
+
+impl<D: Driver> Registered<D> {
+    /// No registration yet.
+    pub const fn new() -> Self {
+        Self {
+            driver: Atomic::new(ptr::null_mut()),
+            _driver: PhantomData,
+        }
+    }
+
+    /// The data of the device that `function` is a virtual function of, if that is bound to `D`
+    /// (C: `pci_iov_get_pf_drvdata`).  Any context.
+    ///
+    /// # Safety
+    ///
+    /// A driver is bound to `function`, and stays so for `'a`: then the owner stays bound too.
+    pub unsafe fn data_of_owner<'a>(&self, function: &'a Device) -> Option<&'a D::Data> {
+        let driver = self.driver.load(Acquire);
+        if driver.is_null() {
+            return None;
+        }
+        // SAFETY: The data of a device that is bound to `D`, or null while it is being bound; by
+        // the contract, it stays.
+        unsafe { function.owner_data(driver).cast::<D::Data>().as_ref() }
+    }
+}
+
+impl<D: Driver> Default for Registered<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A registered driver; unregistered, and unbound from all devices, when dropped.
 ///
 /// # Invariants
@@ -130,7 +181,7 @@ pub trait Driver: 'static {
 /// `driver` is registered.
 pub struct Registration<D: Driver> {
     driver: Pin<KBox<Opaque<bindings::pci_driver>>>,
-    _driver: PhantomData<D>,
+    registered: &'static Registered<D>,
 }
 
 // SAFETY: The driver core locks what it keeps in the structure; nothing else touches it.
@@ -139,12 +190,17 @@ unsafe impl<D: Driver> Send for Registration<D> {}
 unsafe impl<D: Driver> Sync for Registration<D> {}
 
 impl<D: Driver> Registration<D> {
-    /// Registers the driver; devices may be probed before it returns.
+    /// Registers the driver, which can be found at `registered` from then on; devices may be probed
+    /// before it returns.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or those of the driver core.
-    pub fn new(module: &'static ThisModule, module_name: &'static CStr) -> Result<Self> {
+    pub fn new(
+        module: &'static ThisModule,
+        module_name: &'static CStr,
+        registered: &'static Registered<D>,
+    ) -> Result<Self> {
         let driver = KBox::pin(Opaque::<bindings::pci_driver>::zeroed(), GFP_KERNEL)?;
         let raw = driver.get();
         // SAFETY: Not registered yet, so nobody else uses the structure.  What it points to is
@@ -166,11 +222,9 @@ impl<D: Driver> Registration<D> {
         to_result(unsafe {
             bindings::__pci_register_driver(raw, module.as_ptr(), module_name.as_char_ptr())
         })?;
-        // INVARIANT: Registered just now.
-        Ok(Self {
-            driver,
-            _driver: PhantomData,
-        })
+        // INVARIANT: Registered just now; taken back in `drop`.
+        registered.driver.store(raw, Release);
+        Ok(Self { driver, registered })
     }
 }
 
@@ -178,6 +232,7 @@ impl<D: Driver> Drop for Registration<D> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, the driver is registered.
         unsafe { bindings::pci_unregister_driver(self.driver.get()) };
+        self.registered.driver.store(ptr::null_mut(), Release);
     }
 }
 
@@ -229,6 +284,8 @@ impl<D: Driver> Callbacks<D> {
     ///
     /// The driver core calls this once for a device that [`Self::probe`] has bound.
     unsafe extern "C" fn remove(pdev: *mut bindings::pci_dev) {
+        // SAFETY: By the contract.
+        unsafe { Self::with_data(pdev, D::release_functions) };
         // SAFETY: By the contract, the data is that of `probe`, and nobody else uses it any more.
         let (dev, data) = unsafe {
             let data = ptr::replace(&raw mut (*pdev).dev.driver_data, ptr::null_mut());
