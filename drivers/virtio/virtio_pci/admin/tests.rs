@@ -16,7 +16,6 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    kunit_tests,
     prelude::*,
     sync::{
         atomic::{
