@@ -126,7 +126,7 @@ comes_and_goes() {
 	exec 3<&-
 	echo "$pci" >/sys/bus/pci/drivers/virtio-pci/bind || return 1
 	rng=$(devices_of virtio_rng)
-	[ -s "$DEBUG/$rng/device_features" ]
+	[ -n "$(cat "$DEBUG/$rng/device_features")" ]
 }
 
 header() {
