@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 //!
-//! - [`driver`]: a driver with power management, SR-IOV and reset callbacks;
+//! - [`driver`]: a driver with power management, SR-IOV, reset and error callbacks;
 //! - [`io`]: windows into BARs, memory or port, whose accesses are checked at run time, since
 //!   the device says where its registers are;
 //! - [`irq`]: MSI-X vectors with affinity, INTx, and handlers with names made at run time.
@@ -202,6 +202,13 @@ impl Device {
     pub fn is_enabled(&self) -> bool {
         // SAFETY: By the type invariants; an atomic counter, read once.
         unsafe { (&raw const (*self.as_raw()).enable_cnt.counter).read_volatile() > 0 }
+    }
+
+    /// Writes the configuration space as the PCI core has saved it last, at the latest when it found
+    /// the function (C: `pci_restore_state`).  May sleep.
+    pub fn restore_state(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::pci_restore_state(self.as_raw()) };
     }
 
     /// Lets the function do DMA and send message signalled interrupts (C: `pci_set_master`).

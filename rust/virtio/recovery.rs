@@ -122,6 +122,11 @@ pub(crate) fn enable(dev: &Device, enabled: bool) {
     }
 }
 
+/// Whether a driver is bound that wants to be recovered.
+pub(crate) fn is_enabled(dev: &Device) -> bool {
+    state(dev).is_some_and(|state| state.enabled.load(Relaxed))
+}
+
 fn queue_work(state: &State) {
     // SAFETY: Initialised by `attach`.
     unsafe { bindings::virtio_schedule_work(state.work.get()) };

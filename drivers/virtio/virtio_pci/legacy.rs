@@ -150,8 +150,12 @@ impl Legacy {
         Ok(())
     }
 
+    /// Takes the address of a queue back, if the device still has it.  Not otherwise: some devices
+    /// take an address of 0 for a reset of the whole device.
     pub(crate) fn disable_queue(&self, index: u16) {
-        self.selected(index).write32(legacy::QUEUE_PFN as u64, 0);
+        if self.queue(index).1 {
+            self.header.write32(legacy::QUEUE_PFN as u64, 0);
+        }
     }
 
     /// Writes the vector for configuration changes; returns what the device made of it.  MSI-X is

@@ -25,11 +25,20 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            AtomicFlag,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    },
     ThisModule, //
 };
 use pci_ext::driver::{
+    ChannelState,
     Driver,
+    ErrorResult,
     IdTable,
     Registered,
     Registration, //
@@ -102,6 +111,8 @@ static DRIVER: Registered<VirtioPci> = Registered::new();
 struct Bound {
     device: virtio::transport::Registration<PciTransport>,
     function: Arc<Function>,
+    /// The driver was stopped because of a PCI error, and not started again yet.
+    stopped: AtomicFlag,
 }
 
 impl Driver for VirtioPci {
@@ -125,10 +136,15 @@ impl Driver for VirtioPci {
     }
 
     fn remove(dev: &pci_ext::Device, data: KBox<Bound>) {
-        let Bound { device, function } = KBox::into_inner(data);
+        let Bound {
+            device, function, ..
+        } = KBox::into_inner(data);
         drop(device);
         function.close();
-        dev.disable();
+        // Not, after a reset or an error that it did not come back from.
+        if dev.is_enabled() {
+            dev.disable();
+        }
     }
 
     fn suspend(dev: &pci_ext::Device, data: &Bound) -> Result {
@@ -201,6 +217,58 @@ impl Driver for VirtioPci {
             _ => {}
         }
     }
+
+    fn error_detected(dev: &pci_ext::Device, data: &Bound, state: ChannelState) -> ErrorResult {
+        let device = data.device.device();
+        if state == ChannelState::PermanentFailure {
+            // Whoever waits for a buffer must give up.
+            device.break_queues();
+            return ErrorResult::Disconnect;
+        }
+        if data.stopped.load(Relaxed) {
+            return ErrorResult::NeedReset;
+        }
+        let recoverable = lifecycle::is_recoverable(device);
+        if recoverable && lifecycle::reset_prepare(device).is_ok() {
+            data.stopped.store(true, Relaxed);
+            if dev.is_enabled() {
+                dev.disable();
+            }
+            return ErrorResult::NeedReset;
+        }
+        if !recoverable && state == ChannelState::Normal {
+            // The driver may not be able to stop, but nobody resets the function under it.
+            return ErrorResult::None;
+        }
+        device.break_queues();
+        ErrorResult::Disconnect
+    }
+
+    fn slot_reset(dev: &pci_ext::Device, data: &Bound) -> ErrorResult {
+        if !data.stopped.load(Relaxed) {
+            // Reset for the sake of a neighbour, under a driver that did not stop.
+            data.device.device().break_queues();
+            return ErrorResult::None;
+        }
+        dev.restore_state();
+        match dev.enable() {
+            Ok(()) => ErrorResult::Recovered,
+            Err(error) => {
+                dev_err!(dev.as_ref(), "cannot enable after an error: {:?}\n", error);
+                ErrorResult::Disconnect
+            }
+        }
+    }
+
+    fn error_resume(dev: &pci_ext::Device, data: &Bound) {
+        if !data.stopped.xchg(false, Full) {
+            return;
+        }
+        data.function.set_master();
+        if let Err(error) = lifecycle::reset_done(data.device.device()) {
+            dev_err!(dev.as_ref(), "cannot go on after an error: {:?}\n", error);
+        }
+    }
 }
 
 /// Puts the virtio device of an enabled function on the virtio bus.
@@ -226,6 +294,7 @@ fn register(dev: &pci_ext::Device, function: &Arc<Function>) -> Result<KBox<Boun
         Bound {
             device,
             function: function.clone(),
+            stopped: AtomicFlag::new(false),
         },
     ))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A PCI driver: `struct pci_driver` with power management, SR-IOV and reset callbacks.
+//! A PCI driver: `struct pci_driver` with power management, SR-IOV, reset and error callbacks.
 //!
 //! [`Driver`] is what the driver implements, [`Registration`] keeps it registered.
 
@@ -59,6 +59,51 @@ impl IdTable {
             },
             END,
         ])
+    }
+}
+
+/// What an error left of the way to a function (C: `pci_channel_state_t`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ChannelState {
+    /// It works.
+    Normal,
+    /// Accesses to registers may be blocked; the function is reset next.
+    Frozen,
+    /// There is none any more.
+    PermanentFailure,
+}
+
+impl ChannelState {
+    fn new(raw: bindings::pci_channel_state_t) -> Self {
+        match raw {
+            bindings::pci_channel_io_normal => Self::Normal,
+            bindings::pci_channel_io_frozen => Self::Frozen,
+            _ => Self::PermanentFailure,
+        }
+    }
+}
+
+/// What a driver makes of an error (C: `pci_ers_result_t`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ErrorResult {
+    /// Nothing, the driver goes on.
+    None,
+    /// It has stopped, and goes on after a reset.
+    NeedReset,
+    /// It cannot go on.
+    Disconnect,
+    /// After a reset: it can go on.
+    Recovered,
+}
+
+impl ErrorResult {
+    fn raw(self) -> bindings::pci_ers_result_t {
+        match self {
+            Self::None => bindings::pci_ers_result_PCI_ERS_RESULT_NONE,
+            Self::NeedReset => bindings::pci_ers_result_PCI_ERS_RESULT_NEED_RESET,
+            Self::Disconnect => bindings::pci_ers_result_PCI_ERS_RESULT_DISCONNECT,
+            Self::Recovered => bindings::pci_ers_result_PCI_ERS_RESULT_RECOVERED,
+        }
     }
 }
 
@@ -130,6 +175,16 @@ pub trait Driver: 'static {
 
     /// After the function was reset.
     fn reset_done(dev: &Device, data: &Self::Data);
+
+    /// The function, or another one behind the same port, had an error that the hardware could not
+    /// correct (`Documentation/PCI/pci-error-recovery.rst` of the kernel).
+    fn error_detected(dev: &Device, data: &Self::Data, state: ChannelState) -> ErrorResult;
+
+    /// The function was reset because of an error; its configuration space is as after power-on.
+    fn slot_reset(dev: &Device, data: &Self::Data) -> ErrorResult;
+
+    /// All drivers behind the port have recovered from the error.
+    fn error_resume(dev: &Device, data: &Self::Data);
 }
 
 /// Where the registration of `D` can be found: a static of the module.
@@ -241,12 +296,12 @@ struct Callbacks<D>(PhantomData<D>);
 
 impl<D: Driver> Callbacks<D> {
     const ERROR_HANDLERS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
-        error_detected: None,
+        error_detected: Some(Self::error_detected),
         mmio_enabled: None,
-        slot_reset: None,
+        slot_reset: Some(Self::slot_reset),
         reset_prepare: Some(Self::reset_prepare),
         reset_done: Some(Self::reset_done),
-        resume: None,
+        resume: Some(Self::error_resume),
         cor_error_detected: None,
     };
 
@@ -338,6 +393,34 @@ impl<D: Driver> Callbacks<D> {
     unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
         // SAFETY: By the contract.
         unsafe { Self::with_data(pdev, D::reset_done) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Callbacks::with_data`].
+    unsafe extern "C" fn error_detected(
+        pdev: *mut bindings::pci_dev,
+        state: bindings::pci_channel_state_t,
+    ) -> bindings::pci_ers_result_t {
+        let state = ChannelState::new(state);
+        // SAFETY: By the contract.
+        unsafe { Self::with_data(pdev, |dev, data| D::error_detected(dev, data, state)) }.raw()
+    }
+
+    /// # Safety
+    ///
+    /// As [`Callbacks::with_data`].
+    unsafe extern "C" fn slot_reset(pdev: *mut bindings::pci_dev) -> bindings::pci_ers_result_t {
+        // SAFETY: By the contract.
+        unsafe { Self::with_data(pdev, D::slot_reset) }.raw()
+    }
+
+    /// # Safety
+    ///
+    /// As [`Callbacks::with_data`].
+    unsafe extern "C" fn error_resume(pdev: *mut bindings::pci_dev) {
+        // SAFETY: By the contract.
+        unsafe { Self::with_data(pdev, D::error_resume) };
     }
 }
 
