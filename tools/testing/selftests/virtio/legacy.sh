@@ -16,13 +16,14 @@
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
-. ./io.inc
 
 # DRIVER_OK | DRIVER | ACKNOWLEDGE: there is no FEATURES_OK.
 READY=0x00000007
 DEVICES=3
 # Position of VIRTIO_F_VERSION_1 in the sysfs attribute, from 1.
 VERSION_1=33
+# MiB, half of the disk.
+SIZE=32
 
 all_legacy() {
 	for device in "$BUS"/devices/*; do
@@ -40,6 +41,26 @@ parameter() {
 
 read_entropy() {
 	[ "$(head -c 65536 /dev/hwrng | wc -c)" -eq 65536 ]
+}
+
+# Written past the page cache, and read back past it.
+disk_keeps() {
+	head -c $((SIZE << 20)) /dev/urandom >/tmp/data
+	dd if=/tmp/data of=/dev/vda bs=1M oflag=direct 2>/dev/null || return 1
+	disk_has_kept
+}
+
+# What disk_keeps wrote is still there.
+disk_has_kept() {
+	dd if=/dev/vda bs=64k count=$((SIZE * 16)) iflag=direct 2>/dev/null | cmp - /tmp/data
+}
+
+# QEMU's gateway answers.
+ping_gateway() {
+	ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 || return 1
+	for size in 1 56 1400 4000; do
+		ping -c 5 -i 0.2 -W 10 -s "$size" 10.0.2.2 >/dev/null || return 1
+	done
 }
 
 rebind() {
