@@ -204,8 +204,8 @@ impl Device {
         unsafe { (&raw const (*self.as_raw()).enable_cnt.counter).read_volatile() > 0 }
     }
 
-    /// Writes the configuration space as the PCI core has saved it last, at the latest when it found
-    /// the function (C: `pci_restore_state`).  May sleep.
+    /// Writes the configuration space as the PCI core has saved it last, at the latest when it
+    /// found the function (C: `pci_restore_state`).  May sleep.
     pub fn restore_state(&self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::pci_restore_state(self.as_raw()) };

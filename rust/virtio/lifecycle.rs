@@ -198,8 +198,8 @@ pub(crate) fn reset_prepare_locked(dev: &Device) -> Result {
     pause(dev, || driver.reset_prepare(dev).unwrap_or(Err(EOPNOTSUPP)))
 }
 
-/// Whether the driver wants to be recovered from failures of its device: [`reset_prepare`] of such a
-/// one does not wait for what the device may never do.  Any context.
+/// Whether the driver wants to be recovered from failures of its device: [`reset_prepare`] of such
+/// a one does not wait for what the device may never do.  Any context.
 pub fn is_recoverable(dev: &Device) -> bool {
     recovery::is_enabled(dev)
 }

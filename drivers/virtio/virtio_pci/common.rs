@@ -62,8 +62,8 @@ pub(crate) fn poll<R>(deadline: Delta, mut done: impl FnMut() -> Option<R>) -> O
 
 /// The common configuration.
 ///
-/// Registers that belong to a queue are reached through one that selects it.  Queues are reset while
-/// others are in use, so selecting one and accessing its registers is serialised here.
+/// Registers that belong to a queue are reached through one that selects it.  Queues are reset
+/// while others are in use, so selecting one and accessing its registers is serialised here.
 pub(crate) struct CommonConfig {
     window: Window,
     selection: Pin<KBox<Mutex<()>>>,
