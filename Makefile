@@ -77,6 +77,7 @@ check-long:
 bench:
 	@$(ready)
 	+@tools/testing/bench/bench run --against c
+	+@tools/testing/bench/bench host
 
 clean:
 	rm -rf build/release build/debug build/*-clippy build/[0-9]* build/log target

@@ -11,6 +11,7 @@ from guest import paths, step
 SETS = {
     "style": ("ruff==0.17.6", "mypy==2.4.1"),
     "docs": ("sphinx==9.0.4",),
+    "plots": ("matplotlib==3.11.2",),
     "vng": ("virtme-ng==1.42",),
 }
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from types import FrameType
 
 from guest import build as modules_build
-from guest import kernel, paths
+from guest import kernel, paths, pytools, step
 from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.step import StepFailed
 
-from bench import build, results, runner
+from bench import build, clock, host, results, runner, stats
 from bench.results import Row, Run
 from bench.runner import Functions, Measured, Side
-from bench.workloads import WORKLOADS
+from bench.workloads import WORKLOADS, Boot
 
 OUTPUT = build.OUTPUT
 # The columns of the Markdown table; results.csv has all metrics.
@@ -36,7 +36,22 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--against", metavar="c|DIR", help="compare with the C stack, or with our modules built in DIR")
     run.add_argument("--repeats", type=int, default=3, metavar="N", help="guests for each stack (default: 3)")
     run.add_argument("--modules", type=Path, metavar="DIR", help="our built modules (default: build them)")
+    host_verb = verbs.add_parser("host", help="count the instructions of the rings alone, in a process")
+    host_verb.add_argument("--criterion", action="store_true", help="time the Rust ring as well")
+    verbs.add_parser("plot", help="plot what `run` has written")
+    time = verbs.add_parser("clock", help="compare times, on a machine with hardware virtualisation")
+    time.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="(default: blk)")
+    time.add_argument("--pairs", type=int, default=stats.PAIRS, metavar="N", help=f"guests (default: {stats.PAIRS})")
+    time.add_argument("--modules", type=Path, metavar="DIR", help="our built modules (default: build them)")
     return top
+
+
+def boots_of(names: list[str]) -> list[Boot]:
+    """The guests of the workloads NAMES."""
+    unknown = [name for name in names if name not in WORKLOADS]
+    if unknown:
+        raise UserError(f"there is no workload {unknown[0]}; there are {', '.join(WORKLOADS)}.")
+    return [boot for name in names for boot in WORKLOADS[name]()]
 
 
 def sides(options: argparse.Namespace) -> tuple[Side, Side | None]:
@@ -92,15 +107,11 @@ def report(c: list[list[Measured]], rust: list[list[Measured]]) -> list[Row]:
 
 def run(options: argparse.Namespace) -> int:
     """Carry out `bench run`: each guest alternates between the stacks, ABBA."""
-    unknown = [name for name in options.workloads if name not in WORKLOADS]
-    if unknown:
-        raise UserError(f"there is no workload {unknown[0]}; there are {', '.join(WORKLOADS)}.")
     if options.repeats < 1:
         raise UserError("--repeats: at least one.")
+    boots = boots_of(options.workloads or list(WORKLOADS))
     kernel.build("release")
     judged, other = sides(options)
-    names = options.workloads or list(WORKLOADS)
-    boots = [boot for name in names for boot in WORKLOADS[name]()]
     found: dict[str, list[list[Measured]]] = {"c": [], "rust": []}
     for repeat in range(options.repeats):
         order = [("c", other), ("rust", judged)]
@@ -113,10 +124,32 @@ def run(options: argparse.Namespace) -> int:
                 guests.append(runner.run(boot, side, OUTPUT / "raw" / f"{boot.label}-{column}-{repeat}"))
             found[column].append(guests)
     report(found["c"], found["rust"])
+    return plot(options) if other is not None else 0
+
+
+def plot(_: argparse.Namespace) -> int:
+    """Carry out `bench plot`."""
+    if not (OUTPUT / "results.csv").is_file():
+        raise UserError("there is nothing to plot: `bench run --against c` comes first.")
+    command = [str(pytools.directory("plots") / "python"), str(build.HERE / "plot.py"), str(OUTPUT)]
+    step.run("bench-plot", f"plots in {paths.shown(OUTPUT)}", command)
     return 0
 
 
-VERBS = {"run": run}
+def run_host(options: argparse.Namespace) -> int:
+    """Carry out `bench host`."""
+    return host.run(options.criterion)
+
+
+def run_clock(options: argparse.Namespace) -> int:
+    """Carry out `bench clock`."""
+    boots = boots_of(options.workloads or ["blk"])
+    clock.demand_hardware()
+    ours = options.modules.resolve() if options.modules else modules_build.build("release")
+    return clock.run(boots, Side("c", ours), Side("rust", ours), options.pairs)
+
+
+VERBS = {"run": run, "host": run_host, "plot": plot, "clock": run_clock}
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ from bench.workloads import Boot
 EVENTS = {"virtio_queue_notify": "kicks", "virtio_notify": "interrupts"}
 
 SYMBOLS = "\ngrep '\\[' /proc/kallsyms | sed 's/^/symbol /'\n"
-TIMEOUT = 900.0
+TIMEOUT = 1800.0
 
 # Instructions by whom, in the order of the tables.
 GROUPS = ("ring", "core", "pci", "driver")
