@@ -47,6 +47,7 @@ blk_io() {
 		echo "blk 19 19 0"
 		return
 	fi
+	cat "/sys/block/$disk/cache_type" >/dev/null
 	yes "round $2 of the disk at $1" | head -c 65536 >/tmp/out
 	rm -f /tmp/in
 	dd if=/tmp/out of="/dev/$disk" bs=4096 seek=16 oflag=direct conv=notrunc,fsync 2>/dev/null

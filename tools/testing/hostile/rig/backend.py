@@ -27,11 +27,11 @@ def build() -> Path:
 class Backend:
     """One device's process; it may be stopped, continued, killed and started again."""
 
-    def __init__(self, program: Path, case: Case, directory: Path) -> None:
+    def __init__(self, program: Path, case: Case, directory: Path, log: Path) -> None:
         self._program = program
         self._case = case
         self.socket = directory / f"{case.name}.sock"
-        self.log = directory / f"{case.name}.log"
+        self.log = log
         self.log.write_bytes(b"")
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -8,11 +8,11 @@ import sys
 import time
 from types import FrameType
 
-from guest import build, paths
+from guest import build, modules, paths
 from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.step import StepFailed
 
-from rig import backend, fuzz, planted, runner, scenario, table
+from rig import backend, fuzz, planted, runner, scenario, table, workload
 from rig.scenario import Case
 from rig.verdict import UNTOLD
 
@@ -49,7 +49,14 @@ def run(options: argparse.Namespace) -> int:
     chosen = scenario.cases(scenario.everything(), options.case)
     if options.quick:
         chosen = [case for case in chosen if case.scenario.quick]
+    part, _, parts = options.part.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--part {options.part}: write K/N, with K from 1 to N.")
     how = prepared(options, options.stack)
+    if options.ours:
+        there = {modules.module_name(path) for path in (how.modules or paths.BUILD).rglob("*.ko")}
+        chosen = [case for case in chosen if workload.DRIVERS[case.scenario.device] in there]
+    chosen = chosen[int(part) - 1 :: int(parts)]
     print(f"KTAP version 1\n1..{len(chosen)}", flush=True)
     return 1 if report(chosen, how) else 0
 
@@ -136,6 +143,8 @@ def parser() -> argparse.ArgumentParser:
 
     one = verb("run", run, "run cases; a KTAP line each")
     one.add_argument("--quick", action="store_true", help="only those that `make check` runs")
+    one.add_argument("--ours", action="store_true", help="only devices that have a driver in Rust")
+    one.add_argument("--part", default="1/1", metavar="K/N", help="every Nth case, beginning with the Kth")
     verb("list", show, "say what there is, and what cannot be had here")
     one = verb("table", tabulate, "C beside Rust; cases without a result are run first")
     one.add_argument("--again", action="store_true", help="run also those that have a result")

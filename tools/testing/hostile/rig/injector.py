@@ -3,6 +3,7 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 from rig.backend import Backend
 from rig.ram import Mutator
@@ -18,10 +19,11 @@ FILE_SIZE = 1 << 22
 class Device:
     """A device in a guest, for one case; the base has nothing that lies."""
 
-    def __init__(self, case: Case, number: int, work: Path) -> None:
+    def __init__(self, case: Case, number: int, work: Path, logs: Path) -> None:
         self.case = case
         self.number = number
         self.work = work
+        self.log = logs / f"{case.name}.log"
         self.options = case.scenario.options
         self.packed = case.layout == "packed"
 
@@ -32,8 +34,9 @@ class Device:
 
     @property
     def properties(self) -> str:
-        """Properties that every device gets."""
-        return f"id=dev{self.number},addr=0x{self.slot}"
+        """Properties that every device gets, and those of the scenario."""
+        more = f",{self.options['properties']}" if "properties" in self.options else ""
+        return f"id=dev{self.number},addr=0x{self.slot}{more}"
 
     def start(self) -> list[str]:
         """Prepare for QEMU; returns its arguments."""
@@ -53,9 +56,9 @@ class Device:
 class Vhost(Device):
     """A device of our own backend."""
 
-    def __init__(self, case: Case, number: int, work: Path, program: Path) -> None:
-        super().__init__(case, number, work)
-        self.backend = Backend(program, case, work)
+    def __init__(self, case: Case, number: int, work: Path, logs: Path, program: Path) -> None:
+        super().__init__(case, number, work, logs)
+        self.backend = Backend(program, case, work, self.log)
 
     def start(self) -> list[str]:
         """See Device."""
@@ -97,44 +100,91 @@ class Vhost(Device):
         self.backend.close()
 
 
-class Mutated(Device):
-    """A device of QEMU's whose rings are written to from outside."""
+class Stock(Device):
+    """A device of QEMU's own, which is honest; QEMU's monitor does what the scenario says while it is used."""
 
-    def __init__(self, case: Case, number: int, work: Path) -> None:
-        super().__init__(case, number, work)
-        self._log = work / f"{case.name}.log"
-        self._log.write_bytes(b"")
-        self._mutator: Mutator | None = None
+    def __init__(self, case: Case, number: int, work: Path, logs: Path) -> None:
+        super().__init__(case, number, work, logs)
         self._active = False
+        self._done = 0
+
+    @property
+    def _node(self) -> str:
+        return f"disk{self.number}"
 
     def start(self) -> list[str]:
         """See Device."""
         content = self.work / f"content{self.number}"
         layout = ",packed=on" if self.packed else ""
-        if self.case.scenario.device == "blk":
-            content.write_bytes(bytes(FILE_SIZE))
-            node = f"disk{self.number}"
-            drive = f"driver=raw,node-name={node},file.driver=file,file.filename={content}"
-            return ["-blockdev", drive, "-device", f"virtio-blk-pci,drive={node}{layout},{self.properties}"]
-        content.write_bytes(b"Z" * FILE_SIZE)
-        source = f"entropy{self.number}"
-        return [
-            *("-object", f"rng-random,id={source},filename={content}"),
-            *("-device", f"virtio-rng-pci,rng={source}{layout},{self.properties}"),
-        ]
+        match self.case.scenario.device:
+            case "blk":
+                content.write_bytes(bytes(FILE_SIZE))
+                faults = self.options.get("blkdebug", "")
+                drive = f"driver=raw,node-name={self._node},file.driver=file,file.filename={content}"
+                if faults:
+                    drive = (
+                        f"driver=blkdebug,node-name={self._node},image.driver=file,image.filename={content},{faults}"
+                    )
+                return ["-blockdev", drive, "-device", f"virtio-blk-pci,drive={self._node}{layout},{self.properties}"]
+            case "net":
+                netdev = f"user,id=net{self.number},net=10.0.0.0/24,host=10.0.0.1,restrict=on"
+                device = f"virtio-net-pci,netdev=net{self.number}{layout},{self.properties}"
+                return ["-netdev", netdev, "-device", device]
+            case _:
+                content.write_bytes(b"Z" * FILE_SIZE)
+                source = f"entropy{self.number}"
+                return [
+                    *("-object", f"rng-random,id={source},filename={content}"),
+                    *("-device", f"virtio-rng-pci,rng={source}{layout},{self.properties}"),
+                ]
 
     def before(self, session: Session, number: int) -> None:
-        """Begin to write in the first round, and leave it before the last."""
-        wanted = self.options.get("ram", {})
+        """Begin in the first round; stop before the one that the scenario says, or when all is to end."""
         if number == 0:
-            seed = int(wanted.get("seed", 0))
-            ram = self.work / "ram"
-            name = f"dev{self.number}"
-            self._mutator = Mutator(session.guest, ram, name, packed=self.packed, seed=seed, log=self._log)
             self._active = True
-            self._again(session)
-        elif number < 0 or number >= int(wanted.get("rounds", 1)):
+            self._begin(session)
+        elif number < 0 or number >= int(self.options.get("lying", 1)):
             self._active = False
+
+    def _begin(self, session: Session) -> None:
+        for action in self.options.get("qmp", []):
+            self._later(session, action, 0)
+
+    def _later(self, session: Session, action: dict[str, Any], count: int) -> None:
+        """Carry out ACTION for the time numbered COUNT, and then again, as it says."""
+        if count >= int(action.get("times", 1)) or not (self._active or action.get("always")):
+            return
+
+        def act() -> None:
+            names = {"device": f"dev{self.number}", "node": self._node}
+            arguments = {
+                key: value.format(**names) if isinstance(value, str) else value
+                for key, value in action.get("arguments", {}).items()
+            }
+            session.guest.qmp().command(action["execute"], **arguments)
+            self._done += 1
+            self._later(session, action, count + 1)
+
+        session.later(float(action.get("every" if count else "after", 0.0)), act)
+
+    def told(self) -> bool:
+        """Whether anything was done."""
+        return "blkdebug" in self.options or self._done > 0
+
+
+class Mutated(Stock):
+    """A device of QEMU's whose rings are written to from outside."""
+
+    def __init__(self, case: Case, number: int, work: Path, logs: Path) -> None:
+        super().__init__(case, number, work, logs)
+        self._mutator: Mutator | None = None
+
+    def _begin(self, session: Session) -> None:
+        seed = int(self.options.get("ram", {}).get("seed", 0))
+        name = f"dev{self.number}"
+        ram = self.work / "ram"
+        self._mutator = Mutator(session.guest, ram, name, packed=self.packed, seed=seed, log=self.log)
+        self._again(session)
 
     def _again(self, session: Session) -> None:
         wanted = self.options.get("ram", {})
@@ -147,8 +197,10 @@ class Mutated(Device):
         return self._mutator is not None and self._mutator.writes > 0
 
 
-def device(case: Case, number: int, program: Path, work: Path) -> Device:
-    """The device of CASE, the one of that NUMBER in its guest."""
+def device(case: Case, number: int, program: Path, work: Path, logs: Path) -> Device:
+    """The device of CASE, the one of that NUMBER in its guest; what it does is told in LOGS."""
     if case.scenario.injector == "ram":
-        return Mutated(case, number, work)
-    return Vhost(case, number, work, program)
+        return Mutated(case, number, work, logs)
+    if case.scenario.injector == "qmp":
+        return Stock(case, number, work, logs)
+    return Vhost(case, number, work, logs, program)

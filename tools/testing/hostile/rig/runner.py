@@ -46,7 +46,9 @@ def run_case(session: Session, device: injector.Device) -> Verdict:
         session.forget()
     splat = session.splat()
     if splat:
-        return Verdict(SPLAT, splat, verdict.seconds)
+        # The kernel's own word for what the rig calls a hang.
+        stuck = splat.startswith(("a hung task", "a soft lockup"))
+        return Verdict(HANG if stuck else SPLAT, splat, verdict.seconds)
     if verdict.word == SURVIVED and not device.told():
         return Verdict(UNTOLD, "the device told no lie", verdict.seconds)
     return verdict
@@ -74,7 +76,9 @@ def in_one_guest(cases: list[Case], options: Options) -> Iterator[tuple[Case, Ve
     config: Config = configuration(options.stack, options.kernel, drivers, GUEST_SECONDS)
     config.modules = options.modules
     config.kmemleak = options.kmemleak
-    config.log = options.log / f"{time.strftime('%H%M%S')}-{options.stack}-{cases[0].name}"
+    logs = options.log / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.stack}-{cases[0].name}"
+    logs.mkdir(parents=True, exist_ok=True)
+    config.log = logs
     config.files = {"guest/hostile.sh": paths.TOP / "tools/testing/hostile/guest.sh"}
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-")))
@@ -82,7 +86,7 @@ def in_one_guest(cases: list[Case], options: Options) -> Iterator[tuple[Case, Ve
             *("-object", f"memory-backend-file,id=ram,size={MEMORY},mem-path={work}/ram,share=on"),
             *("-machine", "memory-backend=ram"),
         ]
-        there = [injector.device(case, number, options.program, work) for number, case in enumerate(cases)]
+        there = [injector.device(case, number, options.program, work, logs) for number, case in enumerate(cases)]
         for made in there:
             stack.callback(made.close)
             config.qemu_args += made.start()
