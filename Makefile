@@ -22,7 +22,7 @@ help:
 	@echo 'Build and run:'
 	@echo '  modules          the modules (default), for the kernel built in KDIR=, else for our guest kernel'
 	@echo '  run              boot a guest on the Rust stack: a shell on a terminal, else a demonstration'
-	@echo '  check            all tests, or some: SUITES="host style kunit guest"'
+	@echo '  check            all tests, or some: SUITES="host style kunit guest hostile"'
 	@echo '  check-long       the same with long fuzz runs and many repetitions'
 	@echo '  bench            what Rust costs beside C, in instructions, kicks and interrupts: build/bench'
 	@echo 'Code:'

@@ -12,7 +12,7 @@ from guest import kernel, paths
 from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.step import StepFailed, elapsed
 
-from check import suite_guest, suite_host, suite_kunit, suite_style
+from check import suite_guest, suite_host, suite_hostile, suite_kunit, suite_style
 from check.ktap import FAIL
 from check.report import Report
 
@@ -21,11 +21,12 @@ SUITES = {
     "style": suite_style.run,
     "kunit": suite_kunit.run,
     "guest": suite_guest.run,
+    "hostile": suite_hostile.run,
 }
 
 
 # Which guest kernels a suite builds for or boots.
-KERNELS = {"host": (), "style": ("release",), "kunit": ("debug",), "guest": paths.FLAVOURS}
+KERNELS = {"host": (), "style": ("release",), "kunit": ("debug",), "guest": paths.FLAVOURS, "hostile": ("debug",)}
 
 
 def prepare(suites: list[str]) -> None:
