@@ -357,7 +357,7 @@ impl NotifyInfo {
     pub fn place(&self, bar_len: impl FnOnce(u8) -> Option<u64>) -> Option<(u8, u64)> {
         let offset = self.offset.get();
         let end = offset.checked_add(2)?;
-        let fits = offset % 2 == 0 && bar_len(self.bar)? >= end;
+        let fits = offset & 1 == 0 && bar_len(self.bar)? >= end;
         fits.then_some((self.bar, offset))
     }
 }

@@ -65,13 +65,19 @@ impl Bench {
     /// Adds `batch` chains of three segments, has the device use them, and takes them back.
     #[inline(never)]
     pub fn round(&mut self, batch: u16) {
-        let readable = [Segment { addr: 0x1000, len: 16 }];
+        let readable = [Segment {
+            addr: 0x1000,
+            len: 16,
+        }];
         let writable = [
             Segment {
                 addr: 0x2000,
                 len: 4096,
             },
-            Segment { addr: 0x3000, len: 1 },
+            Segment {
+                addr: 0x3000,
+                len: 1,
+            },
         ];
         for _ in 0..batch {
             self.add(&readable, &writable);
