@@ -73,7 +73,12 @@ def parser() -> argparse.ArgumentParser:
     add("--no-load", action="store_true", help="load no module; COMMAND does")
     add("--qemu", action="append", default=[], metavar="ARGS", help="more arguments for QEMU, as one shell word")
     add("--qemu-binary", default="qemu-system-x86_64", metavar="FILE", help="another QEMU")
-    add("--accel", choices=("auto", "tcg", "kvm"), default="auto", help="auto: KVM if a probe guest boots with it")
+    add(
+        "--accel",
+        choices=("auto", "tcg", "tcg-single", "kvm"),
+        default="auto",
+        help="auto: KVM if a probe guest boots with it; tcg-single: one thread for all processors",
+    )
     add("--share", type=Path, metavar="DIR", help="copy DIR to /share, and back when COMMAND has ended")
     add("--file", action="append", default=[], metavar="NAME=PATH", help="a file or directory, as NAME in the guest")
     add("--append", action="append", default=[], metavar="ARGS", help="more kernel arguments")

@@ -28,18 +28,26 @@ SHARE_SLACK = 64 << 20
 class MachineType:
     """QEMU's arguments for a kind of machine, and how devices are attached to it.
 
-    The command channel is the second serial port.  A microvm has one; the other is given its usual place.
+    The command channel is the second serial port.  A microvm has one; the other is given its usual place.  Its ACPI
+    leaves TCG without a timer, so it is switched off: devices are found by the kernel's command line, there is one
+    processor, and the end is a reboot, which QEMU takes as one.
     """
 
     options: str
     transport: str
     command_port: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    end: str = "poweroff"
 
 
 MACHINES = {
     "q35": MachineType("q35", "pci", ("-serial", "chardev:command")),
     "microvm": MachineType(
-        "microvm,isa-serial=on,rtc=on", "device", ("-device", "isa-serial,iobase=0x2f8,irq=3,chardev=command")
+        "microvm,acpi=off,isa-serial=on,rtc=on",
+        "device",
+        ("-device", "isa-serial,iobase=0x2f8,irq=3,chardev=command"),
+        ("reboot=t",),
+        "reboot",
     ),
 }
 
@@ -241,6 +249,7 @@ class Guest:
             "GUEST_COLS": str(size.columns),
             "GUEST_KMEMLEAK": flag(config.kmemleak and "CONFIG_DEBUG_KMEMLEAK" in options),
             "GUEST_EXTRA": " ".join(config.files),
+            "GUEST_END": MACHINES[config.machine].end,
         }
 
     def _kernel_arguments(self) -> list[str]:
@@ -251,7 +260,7 @@ class Guest:
         if not self.config.kmemleak:
             # Each allocation would save a stack that nobody looks at.
             arguments.append("kmemleak=off")
-        return arguments + self.config.append
+        return [*arguments, *MACHINES[self.config.machine].arguments, *self.config.append]
 
     def qmp(self) -> Qmp:
         """QEMU's monitor, for tests that unplug, suspend or look inside."""
