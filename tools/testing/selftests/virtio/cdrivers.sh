@@ -4,7 +4,7 @@
 # The kernel's C drivers on the Rust core and transport, and what they are for: block, SCSI, network, 9p.
 # cdrivers_host.py has those that need somebody outside.
 #
-# guest *: --root full --timeout 600 --no-default-devices --device rng --device net --device 9p,path=Documentation
+# guest *: --root full --timeout 900 --no-default-devices --device rng --device net --device 9p,path=Documentation
 # guest *: --device virtio-net-pci,netdev=end1 --device virtio-net-pci,netdev=end2
 # guest *: --qemu "-netdev hubport,id=end1,hubid=1 -netdev hubport,id=end2,hubid=1" --file documentation=Documentation
 # guest split: --kernel release --device blk --device scsi
@@ -14,10 +14,9 @@
 # guest direct: --kernel release --device blk,queue-size=16 --device scsi --qemu "-global virtio-device.indirect_desc=off"
 # guest packed-direct: --kernel release --device blk --device scsi --qemu "-global virtio-device.packed=on -global virtio-device.indirect_desc=off"
 # guest intx-1cpu: --kernel release --smp 1 --device blk,vectors=0 --device scsi,vectors=0 --qemu "-global virtio-net-pci.vectors=0 -global virtio-9p-pci.vectors=0"
-# guest modern-page-per-vq: --kernel release --device blk --device scsi --qemu "-global virtio-pci.disable-legacy=on -global virtio-pci.page-per-vq=on"
-# guest iommu: --kernel release --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-pci.disable-legacy=on"
-# guest debug-split-iommu: --kernel debug --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-pci.disable-legacy=on"
-# guest debug-packed: --kernel debug --device blk --device scsi --qemu "-global virtio-device.packed=on"
+# guest modern-page-per-vq: --kernel release --device blk --device scsi --qemu "-global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on -global virtio-pci.page-per-vq=on"
+# guest iommu: --kernel release --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on"
+# guest debug-packed-iommu: --kernel debug --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on -global virtio-device.packed=on"
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
@@ -25,6 +24,7 @@
 
 DRIVERS="virtio_blk virtio_scsi virtio_net 9pnet_virtio"
 
+# On a busy host udev may still be loading them.
 core_is_rust() {
 	[ "$(cat /sys/module/virtio_ring/taint)" = O ] && [ "$(cat /sys/module/virtio/taint)" = O ] || return 1
 	for driver in $DRIVERS; do
@@ -66,7 +66,7 @@ work_again() {
 
 ktap_print_header
 ktap_set_plan 13
-ktap_test_result "the core is Rust, the drivers are C" core_is_rust
+ktap_test_result "the core is Rust, the drivers are C" wait_until 120 core_is_rust
 ktap_test_result "block: $MIB MiB are as they were written" disk_keeps virtio_blk
 ktap_test_result "block: a file system keeps its files" disk_has_files virtio_blk
 ktap_test_result "block: zeroes are written by command" disk_has_zeroes virtio_blk

@@ -5,7 +5,7 @@
 # guest split: --kernel release
 # guest packed: --kernel release --qemu "-global virtio-device.packed=on"
 # guest intx-1cpu: --kernel release --smp 1 --append vectors=0
-# guest modern: --kernel release --qemu "-global virtio-pci.disable-legacy=on -global virtio-pci.page-per-vq=on"
+# guest page-per-vq: --kernel release --qemu "-global virtio-pci.page-per-vq=on"
 # guest debug: --kernel debug --timeout 600
 """
 
@@ -135,11 +135,12 @@ def balloon_takes_and_gives_back(world: World) -> None:
     for _ in range(3):
         before = free_kib(world)
         balloon_reaches(world, MEMORY - INFLATED)
-        inflated = free_kib(world)
-        assert before - inflated > INFLATED * 3 // 4 >> 10, f"free: {before} KiB, with the balloon {inflated} KiB"
+        taken = free_kib(world)
+        assert before - taken > INFLATED // 2 >> 10, f"free: {before} KiB, with the balloon {taken} KiB"
         balloon_reaches(world, MEMORY)
+        # Others may have taken some of it meanwhile.
         after = free_kib(world)
-        assert after - inflated > INFLATED * 3 // 4 >> 10, f"free: {inflated} KiB, without the balloon {after} KiB"
+        assert after - taken > INFLATED // 2 >> 10, f"free: {taken} KiB, without the balloon {after} KiB"
 
 
 def keyboard_types(world: World) -> None:
@@ -212,8 +213,8 @@ def tree_is_copied_both_ways(world: World) -> None:
 def all_can_be_bound_again(world: World) -> None:
     """Each driver is unbound and bound, and each device is ready afterwards."""
     world.shell(
-        "cd /sys/bus/virtio/drivers; for device in */virtio*; do driver=${device%/*}; device=${device#*/}; "
-        "echo $device >$driver/unbind && echo $device >$driver/bind || break; done && cd / && "
+        "(cd /sys/bus/virtio/drivers; for device in */virtio*; do driver=${device%/*}; device=${device#*/}; "
+        "echo $device >$driver/unbind && echo $device >$driver/bind || exit 1; done) && "
         "! cat /sys/bus/virtio/devices/*/status | grep -v 0x0000000f"
     )
 

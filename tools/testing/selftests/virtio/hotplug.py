@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Devices that come and go while they work: the entropy driver (Rust), the block and network drivers (C).
 
+# guest *: --accel tcg-single
 # guest release: --kernel release --timeout 600
 # guest debug: --kernel debug --timeout 900
 """
@@ -34,8 +35,8 @@ def unbound_and_bound(world: World) -> None:
     """Each driver is taken from its device and given back, under load."""
     for _ in range(ROUNDS):
         world.shell(
-            "cd /sys/bus/virtio/drivers; for device in */virtio*; do driver=${device%/*}; device=${device#*/}; "
-            "echo $device >$driver/unbind && echo $device >$driver/bind || break; done && cd /"
+            "(cd /sys/bus/virtio/drivers; for device in */virtio*; do driver=${device%/*}; device=${device#*/}; "
+            "echo $device >$driver/unbind && echo $device >$driver/bind || exit 1; done)"
         )
         world.works()
 
@@ -44,8 +45,8 @@ def transport_unbound_and_bound(world: World) -> None:
     """The transport is taken from each function, with the driver above it, and given back, under load."""
     for _ in range(ROUNDS):
         world.shell(
-            f"cd /sys/bus/pci/drivers/virtio-pci; for function in {FUNCTIONS}; do function=${{function##*/}}; "
-            "echo $function >unbind && echo $function >bind || break; done && cd /"
+            f"(cd /sys/bus/pci/drivers/virtio-pci; for function in {FUNCTIONS}; do function=${{function##*/}}; "
+            "echo $function >unbind && echo $function >bind || exit 1; done)"
         )
         world.works()
 
@@ -54,8 +55,8 @@ def functions_reset(world: World) -> None:
     """Each function is reset, under load; but for the network device, whose C driver does not go on after it."""
     for _ in range(ROUNDS):
         world.shell(
-            f"for function in {FUNCTIONS}; do [ -d $(echo $function/virtio*)/net ] || "
-            "echo 1 >$function/reset || break; done"
+            f"(for function in {FUNCTIONS}; do [ -d $(echo $function/virtio*)/net ] || "
+            "echo 1 >$function/reset || exit 1; done)"
         )
         world.works()
 
