@@ -2,6 +2,7 @@
 """Runs cases: several share a guest until one of them does not survive."""
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from rig.session import Hang, Lost, Session, configuration
 from rig.verdict import HANG, LOST, SPLAT, SURVIVED, UNTOLD, Verdict
 
 GUEST_SECONDS = 3600.0
+KEEP_LOGS = 60
 MEMORY = "512M"
 POWEROFF_SECONDS = 120.0
 
@@ -70,12 +72,20 @@ def at_end(session: Session, guest: Guest) -> Verdict | None:
     return None if off else Verdict(HANG, "the guest does not switch off", took)
 
 
+def prune(directory: Path) -> None:
+    """Leave room in DIRECTORY for the logs of one more guest."""
+    old = sorted(directory.glob("*/"), key=lambda entry: entry.stat().st_mtime)
+    for entry in old[: max(0, len(old) - KEEP_LOGS)]:
+        shutil.rmtree(entry, ignore_errors=True)
+
+
 def in_one_guest(cases: list[Case], options: Options) -> Iterator[tuple[Case, Verdict]]:
     """Verdicts of CASES, up to the first one that did not survive, in one guest."""
     drivers = sorted({workload.DRIVERS[case.scenario.device] for case in cases})
     config: Config = configuration(options.stack, options.kernel, drivers, GUEST_SECONDS)
     config.modules = options.modules
     config.kmemleak = options.kmemleak
+    prune(options.log)
     logs = options.log / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.stack}-{cases[0].name}"
     logs.mkdir(parents=True, exist_ok=True)
     config.log = logs
