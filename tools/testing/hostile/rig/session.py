@@ -49,6 +49,10 @@ class Session:
         self.slowness = 1.0
         self.wait_for(r"ready\s*$", BOOT_LIMIT)
         self.slowness = max(1.0, (time.monotonic() - begin) / BOOT_SECONDS)
+        # Before any lie is told: a machine that has no time for the guest shows as a soft lockup.
+        splat = self.splat()
+        if splat:
+            raise Lost(splat)
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Do WHAT in SECONDS, or at the next wait after that."""
