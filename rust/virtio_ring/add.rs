@@ -24,12 +24,13 @@ use virtqueue::{
     Segment, //
 };
 
-/// An indirect table of one buffer: `count` descriptors that the device reads, and behind them our
-/// own copy of what they say.
+/// An indirect table of one buffer: `count` descriptors that the device reads, and behind them, if
+/// there is something to unmap, our own copy of what they say.
 pub(crate) struct Table {
     entries: NonNull<Entry>,
     count: u32,
     address: u64,
+    copied: bool,
 }
 
 /// A descriptor in memory, or our copy of one.
@@ -56,18 +57,21 @@ fn packed_entry(segment: Segment, flags: u16) -> Entry {
 }
 
 impl Table {
-    fn new(count: u32, gfp: bindings::gfp_t) -> Option<Self> {
-        let bytes = (count as usize).checked_mul(2 * size_of::<Entry>())?;
+    fn new(count: u32, copied: bool, gfp: bindings::gfp_t) -> Option<Self> {
+        let size = size_of::<Entry>() << usize::from(copied);
+        let bytes = (count as usize).checked_mul(size)?;
         // SAFETY: The helper has no preconditions.
         let entries = unsafe { bindings::virtio_kmalloc(bytes, gfp) };
         Some(Self {
             entries: NonNull::new(entries.cast())?,
             count,
             address: 0,
+            copied,
         })
     }
 
     /// Writes descriptor `at`, and our copy.
+    #[inline(always)]
     fn set(&mut self, at: u32, packed: bool, segment: Segment, dir: Direction) {
         if at >= self.count {
             return;
@@ -84,18 +88,24 @@ impl Table {
             // CAST: a table has fewer entries than a scatterlist may be long: checked by callers.
             split_entry(segment, write | desc::NEXT, (at + 1) as u16)
         };
-        // SAFETY: `at` is below `count`; there is room for twice as many.
+        // SAFETY: `at` is below `count`; there is room for twice as many if there are copies.
         unsafe {
             self.entries.add(at as usize).write(entry);
-            self.entries
-                .add((self.count + at) as usize)
-                .write(split_entry(segment, write, 0));
+            if self.copied {
+                self.entries
+                    .add((self.count + at) as usize)
+                    .write(split_entry(segment, write, 0));
+            }
         }
     }
 
     /// Our copy of entry `at`.
-    fn get(&self, at: u32) -> (Segment, Direction) {
-        // SAFETY: Written by `set`; never shared with the device.
+    ///
+    /// # Safety
+    ///
+    /// There are copies, and this one was written by [`Table::set`].
+    unsafe fn get(&self, at: u32) -> (Segment, Direction) {
+        // SAFETY: By the contract; never shared with the device.
         let entry = unsafe { self.entries.add((self.count + at) as usize).read() };
         let rest = u64::from_le(entry.rest);
         let dir = if (rest >> 32) as u16 & desc::WRITE != 0 {
@@ -120,8 +130,12 @@ impl Table {
     ///
     /// They were mapped by us, and the device does not own them.
     unsafe fn unmap(&self, vring: &Vring, filled: u32) {
+        if !self.copied {
+            return;
+        }
         for at in 0..filled {
-            let (segment, dir) = self.get(at);
+            // SAFETY: Copied, and filled so far.
+            let (segment, dir) = unsafe { self.get(at) };
             // SAFETY: By the contract.
             unsafe {
                 vring
@@ -168,6 +182,7 @@ impl Lists<'_> {
     /// # Safety
     ///
     /// The lists are valid and well-formed, as C's contract says.
+    #[inline(always)]
     unsafe fn for_each(
         &self,
         vring: &Vring,
@@ -247,6 +262,7 @@ impl Lists<'_> {
     /// # Safety
     ///
     /// `sg` is a valid entry.
+    #[inline(always)]
     unsafe fn segment(
         &self,
         vring: &Vring,
@@ -266,6 +282,52 @@ impl Lists<'_> {
                 len: self.len(sg),
             })
         }
+    }
+}
+
+/// Segments of one direction that are mapped, and not in the ring yet: it takes several at once more
+/// cheaply.
+struct Chunk {
+    segments: [Segment; Self::SIZE],
+    filled: usize,
+    dir: Direction,
+}
+
+impl Chunk {
+    const SIZE: usize = 8;
+
+    fn new() -> Self {
+        Self {
+            segments: [Segment { addr: 0, len: 0 }; Self::SIZE],
+            filled: 0,
+            dir: Direction::Readable,
+        }
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.filled == Self::SIZE
+    }
+
+    /// Appends a segment to a chunk that is not full.
+    #[inline]
+    fn push(&mut self, segment: Segment) {
+        if let Some(place) = self.segments.get_mut(self.filled) {
+            *place = segment;
+            self.filled += 1;
+        }
+    }
+
+    #[inline]
+    fn segments(&self) -> &[Segment] {
+        self.segments.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Starts anew, with segments of direction `dir`.
+    #[inline]
+    fn clear(&mut self, dir: Direction) {
+        self.filled = 0;
+        self.dir = dir;
     }
 }
 
@@ -360,7 +422,8 @@ impl Vring {
         unsafe {
             // Without room for a table, the ring itself may have room.
             let table = if self.indirect && lists.total > 1 && self.ring().num_free() > 0 {
-                Table::new(lists.total, gfp)
+                let copied = self.mapper().uses_api() && !lists.premapped;
+                Table::new(lists.total, copied, gfp)
             } else {
                 None
             };
@@ -402,18 +465,27 @@ impl Vring {
                         AddErrorKind::TooLong => ENOSPC,
                         kind => errno(kind),
                     })?;
-            let filled = lists.for_each(self, |segment, dir| {
-                match dir {
-                    Direction::Readable => builder.readable(segment),
-                    Direction::Writable => builder.writable(segment),
-                }
-                .map_err(errno)
-            });
+            let mut chunk = Chunk::new();
+            let filled = lists
+                .for_each(self, |segment, dir| {
+                    if chunk.is_full() || chunk.dir != dir {
+                        builder.extend(chunk.segments(), chunk.dir).map_err(errno)?;
+                        chunk.clear(dir);
+                    }
+                    chunk.push(segment);
+                    Ok(())
+                })
+                .and_then(|()| builder.extend(chunk.segments(), chunk.dir).map_err(errno));
             if let Err(error) = filled {
                 if !lists.premapped {
-                    builder.for_each(|segment, dir| {
+                    let unmap = |segment: Segment, dir| {
                         self.mapper().unmap(segment.addr, segment.len as usize, dir);
-                    });
+                    };
+                    builder.for_each(unmap);
+                    chunk
+                        .segments()
+                        .iter()
+                        .for_each(|segment| unmap(*segment, chunk.dir));
                 }
                 return Err(error);
             }

@@ -197,6 +197,7 @@ impl Mapper {
     /// # Errors
     ///
     /// As [`Mapper::map_page`].
+    #[inline]
     pub(crate) unsafe fn map_sg(
         &self,
         sg: *mut bindings::scatterlist,
@@ -226,6 +227,7 @@ impl Mapper {
     /// # Errors
     ///
     /// As [`Mapper::map_page`], and `EINVAL` for `vmalloc` memory.
+    #[inline]
     pub unsafe fn map_single(
         &self,
         memory: NonNull<u8>,

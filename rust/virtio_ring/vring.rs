@@ -278,10 +278,15 @@ impl Vring {
     pub unsafe fn get(&self) -> Option<(Token, u32)> {
         // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
-        let result = ring.poll_with(|token, segment, dir| {
-            // SAFETY: The device gave the buffer back.
-            unsafe { self.unmap_segment(token, segment, dir) }
-        });
+        let result = if self.mapper.uses_api() {
+            ring.poll_with(|token, segment, dir| {
+                // SAFETY: The device gave the buffer back.
+                unsafe { self.unmap_segment(token, segment, dir) }
+            })
+        } else {
+            // Nothing was mapped: no walk over the segments.
+            ring.poll()
+        };
         self.sync_num_free(ring);
         match result {
             Ok(Some(used)) => {

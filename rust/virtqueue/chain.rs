@@ -44,14 +44,20 @@ impl Totals {
     /// Adds up two lists.
     #[inline]
     pub(crate) fn of(readable: &[Segment], writable: &[Segment]) -> Self {
-        let sum = |list: &[Segment]| {
+        let mut totals = Self::default();
+        totals.add(readable, writable);
+        totals
+    }
+
+    /// Adds two lists more.
+    #[inline]
+    fn add(&mut self, readable: &[Segment], writable: &[Segment]) {
+        let sum = |before: u64, list: &[Segment]| {
             let add = |sum: u64, segment: &Segment| sum.wrapping_add(u64::from(segment.len));
-            list.iter().fold(0, add)
+            list.iter().fold(before, add)
         };
-        Self {
-            readable: sum(readable),
-            writable: sum(writable),
-        }
+        self.readable = sum(self.readable, readable);
+        self.writable = sum(self.writable, writable);
     }
 
     /// The writable total, when the chain is no longer than 32 bits can say.
@@ -106,12 +112,7 @@ impl<'a, M: RingMem, S: Store> Builder<'a, M, S> {
     /// appended then.
     #[inline]
     pub fn readable(&mut self, segment: Segment) -> Result<(), AddErrorKind> {
-        if self.writing {
-            return Err(AddErrorKind::Misordered);
-        }
-        let mut totals = self.totals;
-        totals.readable = totals.readable.wrapping_add(u64::from(segment.len));
-        self.push(segment, Direction::Readable, totals)
+        self.extend(&[segment], Direction::Readable)
     }
 
     /// Appends a segment that the device writes.
@@ -121,29 +122,36 @@ impl<'a, M: RingMem, S: Store> Builder<'a, M, S> {
     /// As [`Self::readable`], but order is no reason.
     #[inline]
     pub fn writable(&mut self, segment: Segment) -> Result<(), AddErrorKind> {
-        let mut totals = self.totals;
-        totals.writable = totals.writable.wrapping_add(u64::from(segment.len));
-        self.push(segment, Direction::Writable, totals)?;
-        self.writing = true;
-        Ok(())
+        self.extend(&[segment], Direction::Writable)
     }
 
+    /// Appends several segments, or none of them: cheaper than one by one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::readable`] and [`Self::writable`].
     #[inline]
-    fn push(
+    pub fn extend(
         &mut self,
-        segment: Segment,
+        segments: &[Segment],
         direction: Direction,
-        totals: Totals,
     ) -> Result<(), AddErrorKind> {
-        if self.cursor.left == 0 {
+        if segments.len() > usize::from(self.cursor.left) {
             return Err(AddErrorKind::Misordered);
+        }
+        let mut totals = self.totals;
+        match direction {
+            Direction::Readable if self.writing => return Err(AddErrorKind::Misordered),
+            Direction::Readable => totals.add(segments, &[]),
+            Direction::Writable => totals.add(&[], segments),
         }
         if totals.checked().is_none() {
             return Err(AddErrorKind::TooLong);
         }
         let cursor = &mut self.cursor;
-        let _ = each!(&mut *self.ring, r => r.put(cursor, &[segment], direction));
+        let _ = each!(&mut *self.ring, r => r.put(cursor, segments, direction));
         self.totals = totals;
+        self.writing |= direction == Direction::Writable && !segments.is_empty();
         Ok(())
     }
 

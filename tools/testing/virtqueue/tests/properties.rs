@@ -87,9 +87,7 @@ fn history(steps: &[Step], rig: &mut Rig) -> Vec<Seen> {
                         for segment in &r {
                             builder.readable(*segment).unwrap();
                         }
-                        for segment in &w {
-                            builder.writable(*segment).unwrap();
-                        }
+                        builder.extend(&w, Direction::Writable).unwrap();
                         builder.commit(payload).unwrap();
                     })
                 } else {

@@ -3,7 +3,9 @@
 //! What holds for every layout: builders, tokens, breaking, draining, resetting, lies of the device.
 #![cfg(not(loom))]
 
-use virtqueue::{AddErrorKind, CbToken, Layout, NotDrained, Observer, RingError};
+use virtqueue::{
+    AddErrorKind, CbToken, Direction, Layout, NotDrained, Observer, RingError, Segment,
+};
 use virtqueue_tests::{
     device::Device,
     driver::Fault,
@@ -35,6 +37,36 @@ fn errors_of_add_give_the_payload_back() {
         assert_eq!(rig.add(1, 0, 3), Err(AddErrorKind::Broken));
         rig.ring.unbreak();
         assert_eq!(rig.add(1, 0, 3), Err(AddErrorKind::Full));
+    }
+}
+
+#[test]
+fn builder_takes_several_segments_or_none() {
+    for layout in LAYOUTS {
+        let mut rig = Rig::new(config(layout, 4));
+        let (a, b, c) = (rig.segment(0, 1), rig.segment(8, 2), rig.segment(16, 3));
+        let mut builder = rig.ring.begin(3).unwrap();
+        let too_many = builder.extend(&[a, b, c, a], Direction::Readable);
+        assert_eq!(too_many, Err(AddErrorKind::Misordered));
+        assert_eq!(builder.extend(&[], Direction::Writable), Ok(()));
+        assert_eq!(builder.extend(&[a, b], Direction::Readable), Ok(()));
+        assert_eq!(builder.remaining(), 1);
+        let long = Segment {
+            addr: c.addr,
+            len: u32::MAX,
+        };
+        let too_long = builder.extend(&[long], Direction::Writable);
+        assert_eq!(too_long, Err(AddErrorKind::TooLong));
+        assert_eq!(builder.extend(&[c], Direction::Writable), Ok(()));
+        let late = builder.extend(&[a], Direction::Readable);
+        assert_eq!(late, Err(AddErrorKind::Misordered));
+        let mut pushed = Vec::new();
+        builder.for_each(|segment, direction| pushed.push((segment, direction)));
+        assert_eq!(pushed, pairs(&[a, b], &[c]));
+        builder.commit(1).unwrap();
+        rig.ring.publish();
+        let chain = rig.device.pop().unwrap();
+        assert_eq!((chain.readable, chain.writable), (vec![a, b], vec![c]));
     }
 }
 
