@@ -69,9 +69,16 @@ impl<'a> ReadBuf<'a> {
     /// Appends as many of `bytes` as fit, and returns how many.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.remaining());
-        for (room, byte) in self.room.iter_mut().skip(self.filled).zip(bytes) {
-            room.write(*byte);
-        }
+        let Some(room) = self.room.get_mut(self.filled..) else {
+            return 0;
+        };
+        // SAFETY: `count` is at most the length of either; one is borrowed exclusively, so they
+        // do not overlap.
+        unsafe {
+            bytes
+                .as_ptr()
+                .copy_to_nonoverlapping(room.as_mut_ptr().cast(), count)
+        };
         self.filled += count;
         count
     }

@@ -149,8 +149,8 @@ impl State {
                 .get_mut(self.position..)
                 .unwrap_or_default();
             let count = out.write(fresh);
-            for byte in fresh.iter_mut().take(count) {
-                *byte = 0;
+            if let Some(taken) = fresh.get_mut(..count) {
+                taken.fill(0);
             }
             self.position += count;
             if self.position < current.written() as usize {
