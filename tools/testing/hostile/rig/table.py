@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Results of cases, kept in build/hostile, and the table made of them."""
 
+import fcntl
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,20 +14,29 @@ from rig.verdict import Verdict
 DIRECTORY = paths.BUILD / "hostile"
 
 
+# By stack, then by case.
+Known = dict[str, dict[str, dict[str, str | float]]]
+
+
 class Results:
     """The last verdict of each case on each stack, on one guest kernel."""
 
     def __init__(self, kernel: str) -> None:
         self._path = DIRECTORY / f"results-{kernel}.json"
-        self._known: dict[str, dict[str, dict[str, str | float]]] = {}
-        if self._path.exists():
-            self._known = json.loads(self._path.read_text())
+        self._known = self._read()
+
+    def _read(self) -> Known:
+        known: Known = json.loads(self._path.read_text()) if self._path.exists() else {}
+        return known
 
     def put(self, stack: str, case: Case, verdict: Verdict) -> None:
-        """Remember VERDICT."""
-        self._known.setdefault(stack, {})[case.name] = asdict(verdict)
+        """Remember VERDICT, beside what other runs at the same time remember."""
         DIRECTORY.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._known = self._read()
+            self._known.setdefault(stack, {})[case.name] = asdict(verdict)
+            self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
 
     def get(self, stack: str, case: Case) -> Verdict | None:
         """The last verdict of CASE on STACK."""
