@@ -40,6 +40,7 @@ def times(boot: Boot, side: Side, raw: Path) -> dict[str, float]:
         modules=side.modules,
         more_modules=list(boot.modules),
         smp=str(boot.smp),
+        memory=str(boot.memory),
         default_devices=False,
         qemu_args=list(boot.qemu),
         accel="kvm",

@@ -76,6 +76,7 @@ def configuration(boot: Boot, side: Side, raw: Path) -> Config:
         modules=side.modules,
         more_modules=list(boot.modules),
         smp=str(boot.smp),
+        memory=str(boot.memory),
         default_devices=False,
         qemu_args=[*exact, *counting, *trace, *boot.qemu],
         accel="tcg",

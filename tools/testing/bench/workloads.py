@@ -5,9 +5,11 @@ A command prints `region NAME@LAYOUT OPERATIONS NANOSECONDS` for each region; lo
 """
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from guest.errors import UserError
 from guest.run import Guest
 
 # Without KASLR addresses can be compared with System.map; no mitigation is counted as driver work.
@@ -23,6 +25,7 @@ class Boot:
     qemu: tuple[str, ...]
     command: str
     smp: int = 1
+    memory: int = 256
     modules: tuple[str, ...] = ()
     # What the host does while COMMAND runs, if anything.
     host: Callable[[Guest], None] | None = None
@@ -88,8 +91,43 @@ def rng() -> Boot:
     return Boot("rng", frozenset({"virtio_rng"}), tuple(qemu), "\n".join(commands))
 
 
+# MiB that the balloon takes and gives back, and the guest's memory.
+BALLOON = 64
+MEMORY = 512
+BALLOON_SECONDS = 300.0
+
+
+def balloon() -> Boot:
+    """The balloon takes memory and gives it back, as the host says; per page."""
+    properties = "id=balloon0,disable-legacy=on,ioeventfd=off,addr=0x8"
+    pages = (BALLOON << 20) // 4096
+    command = f"""
+/guest/load begin
+echo inflate; read -r answer
+/guest/load end balloon-inflate@split {pages}
+/guest/load begin
+echo deflate; read -r answer
+/guest/load end balloon-deflate@split {pages}
+"""
+    qemu = ("-device", f"virtio-balloon-pci,{properties}")
+    return Boot("balloon", frozenset({"virtio_balloon"}), qemu, command, memory=MEMORY, host=_drive_balloon)
+
+
+def _drive_balloon(guest: Guest) -> None:
+    for word, size in (("inflate", MEMORY - BALLOON), ("deflate", MEMORY)):
+        guest.expect(f"^{word}$")
+        guest.qmp().command("balloon", value=size << 20)
+        deadline = time.monotonic() + BALLOON_SECONDS
+        while guest.qmp().command("query-balloon")["actual"] != size << 20:
+            if time.monotonic() > deadline:
+                raise UserError(f"balloon: no {word} within {BALLOON_SECONDS:g} seconds.")
+            time.sleep(0.2)
+        guest.send("done")
+
+
 WORKLOADS: dict[str, Callable[[], list[Boot]]] = {
     "rng": lambda: [rng()],
+    "balloon": lambda: [balloon()],
     "blk": lambda: [blk(1)],
     "blk-2q": lambda: [blk(2)],
 }
