@@ -207,7 +207,7 @@ impl Rig {
             let mut taken = self.taken.load(Relaxed) as u16;
             while u16::from_le(avail.add(1).read_volatile()) != taken {
                 let head = u16::from_le(avail.add(usize::from(2 + taken % size)).read_volatile());
-                let written = self.carry_out(view.desc.cast(), head);
+                let written = self.carry_out(view.desc, head);
                 let at = used.add(1).read_volatile();
                 let element = used.add(usize::from(2 + at % size * 4)).cast::<u32>();
                 let id = if self.behaves(Conduct::Invent) {
@@ -237,7 +237,8 @@ impl Rig {
             // SAFETY: By the contract.
             let desc = unsafe { table.add(at.into()).read_volatile() };
             if u32::from(desc.flags) & bindings::VRING_DESC_F_INDIRECT != 0 {
-                (table, at) = (self.at(desc.addr).cast(), 0);
+                table = self.at(desc.addr).cast::<bindings::vring_desc>();
+                at = 0;
                 continue;
             }
             let part = Part {
@@ -584,11 +585,11 @@ mod cases {
 
     #[test]
     fn scatterlists_are_copied() -> Result {
-        let bytes = KVec::<u8>::from_elem(0x5a, 100, GFP_KERNEL)?;
+        let mut bytes = KVec::<u8>::from_elem(0x5a, 100, GFP_KERNEL)?;
         let mut list = bindings::scatterlist::default();
         // SAFETY: The bytes are `kmalloc`'s and outlive the list.
         let memory = unsafe {
-            bindings::sg_init_one(&mut list, bytes.as_ptr().cast(), 100);
+            bindings::sg_init_one(&mut list, bytes.as_mut_ptr().cast(), 100);
             Memory::of_list(&mut list)?
         };
         let mut copy = [0; 101];
