@@ -73,7 +73,11 @@ impl File {
 /// What a file shows.
 pub(crate) trait Show {
     /// Prints it.  May sleep.
-    fn show(dev: &Device, file: &SeqFile);
+    ///
+    /// # Errors
+    ///
+    /// What the reader gets.
+    fn show(dev: &Device, file: &SeqFile) -> Result;
 }
 
 /// What a file does with a number.
@@ -115,15 +119,18 @@ extern "C" fn open_to_read<T: Show>(
 }
 
 extern "C" fn show<T: Show>(file: *mut bindings::seq_file, _: *mut c_void) -> c_int {
-    // SAFETY: See `open_to_read`.  debugfs keeps `device_exit` waiting meanwhile, and lets nobody in
-    // afterwards.
-    unsafe {
-        T::show(
-            Device::from_raw((*file).private.cast()),
-            SeqFile::from_raw(file),
-        );
-    }
-    0
+    from_result(|| {
+        // SAFETY: See `open_to_read`.  debugfs keeps `device_exit` waiting meanwhile, and lets nobody
+        // in afterwards.
+        let (dev, file) = unsafe {
+            (
+                Device::from_raw((*file).private.cast()),
+                SeqFile::from_raw(file),
+            )
+        };
+        T::show(dev, file)?;
+        Ok(0)
+    })
 }
 
 extern "C" fn open_to_write<T: Take>(
@@ -148,7 +155,7 @@ extern "C" fn take<T: Take>(device: *mut c_void, value: u64) -> c_int {
 struct Queues;
 
 impl Show for Queues {
-    fn show(dev: &Device, file: &SeqFile) {
+    fn show(dev: &Device, file: &SeqFile) -> Result {
         file.call_printf(core::format_args!("{}\n", virtio_ring::STATE_HEADER));
         // The list's own lock: a probe that hangs with the device lock held is when this is read.
         // SAFETY: Registered.
@@ -157,6 +164,7 @@ impl Show for Queues {
                 file.call_printf(core::format_args!("{}\n", queue.state()));
             });
         }
+        Ok(())
     }
 }
 

@@ -301,10 +301,39 @@ impl Device {
 impl Device {
     /// Runs `f` with the device lock held: no driver is bound or unbound meanwhile.  May sleep.
     pub(crate) fn with_device_lock<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
-        // SAFETY: The device is initialised, and unlocked below.
+        // SAFETY: The device is initialised, and unlocked by `run_locked`.
         unsafe { bindings::virtio_device_lock(&raw mut (*self.as_raw()).dev) };
-        let result = f(self);
         // SAFETY: Locked above.
+        unsafe { self.run_locked(f) }
+    }
+
+    /// As [`Device::with_device_lock`], for who may be interrupted by a signal: a probe that hangs
+    /// has the lock.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if a signal came first; then `f` did not run.
+    #[cfg(CONFIG_VIRTIO_DEBUG)]
+    pub(crate) fn with_device_lock_interruptible<R>(
+        &self,
+        f: impl FnOnce(&Self) -> R,
+    ) -> Result<R> {
+        // SAFETY: The device is initialised, and unlocked by `run_locked`.
+        to_result(unsafe {
+            bindings::virtio_device_lock_interruptible(&raw mut (*self.as_raw()).dev)
+        })?;
+        // SAFETY: Locked above.
+        Ok(unsafe { self.run_locked(f) })
+    }
+
+    /// Runs `f`, and unlocks the device.
+    ///
+    /// # Safety
+    ///
+    /// The caller has locked it, and does not unlock it.
+    unsafe fn run_locked<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
+        let result = f(self);
+        // SAFETY: By the contract.
         unsafe { bindings::virtio_device_unlock(&raw mut (*self.as_raw()).dev) };
         result
     }

@@ -44,17 +44,20 @@ fn print(file: &SeqFile, features: Features) {
 struct Offered;
 
 impl Show for Offered {
-    fn show(dev: &Device, file: &SeqFile) {
+    fn show(dev: &Device, file: &SeqFile) -> Result {
         // Transports take several accesses to read them: not while a probe does the same.
-        print(file, dev.with_device_lock(Device::offered_features));
+        let offered = dev.with_device_lock_interruptible(Device::offered_features)?;
+        print(file, offered);
+        Ok(())
     }
 }
 
 struct Filter;
 
 impl Show for Filter {
-    fn show(dev: &Device, file: &SeqFile) {
+    fn show(dev: &Device, file: &SeqFile) -> Result {
         print(file, dev.filter_features());
+        Ok(())
     }
 }
 
