@@ -4,6 +4,7 @@
 A test says in comments in which guests it runs, one line a guest:
 
     # guest LABEL: ARGUMENTS OF `guest run`
+    # long LABEL: THE SAME, ONLY IN `make check-long`
     # guest *: ARGUMENTS FOR ALL OF THEM
 
 A shell script (NAME.sh) runs inside that guest.  A Python program (NAME.py) runs on the host, gets the
@@ -38,9 +39,9 @@ GUESTS_AT_ONCE = 2
 # Files of the kernel's selftests that ours read.
 KSELFTEST = ("kselftest/ktap_helpers.sh",)
 
-_HEADER = re.compile(r"^# guest ([\w.-]+):(.*)$", re.MULTILINE)
+_HEADER = re.compile(r"^# (guest|long) ([\w.-]+):(.*)$", re.MULTILINE)
 _COMMON = re.compile(r"^# guest \*:(.*)$", re.MULTILINE)
-_LONG = re.compile(r"^# long\b", re.MULTILINE)
+_LONG = re.compile(r"^# long$", re.MULTILINE)
 
 
 # Arguments of Report.result.
@@ -68,14 +69,16 @@ class Instance:
 
 
 def instances(long: bool) -> Iterator[Instance]:
-    """All instances; those of programs marked `# long` only if LONG."""
+    """All instances; those marked `# long LABEL`, or of programs marked `# long`, only if LONG."""
     for program in sorted([*OURS.glob("*.sh"), *OURS.glob("*.py")]):
         text = program.read_text()
         headers = _HEADER.findall(text)
         if not headers or (_LONG.search(text) and not long):
             continue
         common = [word for line in _COMMON.findall(text) for word in shlex.split(line)]
-        for label, arguments in headers:
+        for kind, label, arguments in headers:
+            if kind == "long" and not long:
+                continue
             yield Instance(program, label, (*shlex.split(arguments), *common))
 
 

@@ -20,6 +20,12 @@ class Guests(unittest.TestCase):
         self.assertEqual(found, set(programs))
         self.assertTrue(programs)
 
+    def test_long_guests_are_left_to_check_long(self) -> None:
+        short = {instance.name for instance in suite_guest.instances(long=False)}
+        long = {instance.name for instance in suite_guest.instances(long=True)}
+        self.assertLess(short, long)
+        self.assertIn("guest/cdrivers[packed-direct]", long - short)
+
     def test_options(self) -> None:
         instance = Instance(Path("rng.sh"), "debug", ("--kernel", "debug"))
         self.assertEqual(instance.name, "guest/rng[debug]")

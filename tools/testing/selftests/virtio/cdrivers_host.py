@@ -5,7 +5,7 @@
 # guest split: --kernel release
 # guest packed: --kernel release --qemu "-global virtio-device.packed=on"
 # guest intx-1cpu: --kernel release --smp 1 --append vectors=0
-# guest page-per-vq: --kernel release --qemu "-global virtio-pci.page-per-vq=on"
+# long page-per-vq: --kernel release --qemu "-global virtio-pci.page-per-vq=on"
 # guest debug: --kernel debug --timeout 600
 """
 

@@ -5,14 +5,14 @@
 # The labels c-* run the same with the kernel's C stack.
 #
 # guest only: --kernel release --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
-# guest only-1cpu: --kernel release --smp 1 --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
-# guest only-shared-vector: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=2 --device blk,disable-modern=on,vectors=2 --device net,disable-modern=on,vectors=2
+# long only-1cpu: --kernel release --smp 1 --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
+# long only-shared-vector: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=2 --device blk,disable-modern=on,vectors=2 --device net,disable-modern=on,vectors=2
 # guest only-intx: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=0 --device blk,disable-modern=on,vectors=0 --device net,disable-modern=on,vectors=0
 # guest forced: --kernel release --append virtio_pci.force_legacy=1 --no-default-devices --device rng --device blk --device net
 # guest debug-only: --kernel debug --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on --timeout 900
-# guest debug-forced-intx: --kernel debug --append virtio_pci.force_legacy=1 --no-default-devices --device rng,vectors=0 --device blk,vectors=0 --device net,vectors=0 --timeout 900
+# long debug-forced-intx: --kernel debug --append virtio_pci.force_legacy=1 --no-default-devices --device rng,vectors=0 --device blk,vectors=0 --device net,vectors=0 --timeout 900
 # guest c-only: --stack c --kernel release --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
-# guest c-forced: --stack c --kernel release --append virtio_pci.force_legacy=1 --no-default-devices --device rng --device blk --device net
+# long c-forced: --stack c --kernel release --append virtio_pci.force_legacy=1 --no-default-devices --device rng --device blk --device net
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

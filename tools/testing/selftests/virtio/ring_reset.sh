@@ -6,10 +6,10 @@
 #
 # guest split: --kernel release --root full --memory 1024 --no-default-devices --device net
 # guest packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
-# guest intx: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=0
-# guest shared-vector: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=2
+# long intx: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=0
+# long shared-vector: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=2
 # guest iommu: --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
-# guest debug-split: --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
+# long debug-split: --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
 # guest debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
 # guest c: --stack c --kernel release --root full --memory 1024 --no-default-devices --device net
 
