@@ -159,20 +159,35 @@ described() {
 	cut -d ' ' -f 2 queues | grep -qx control && [ "$(column "$net" event_idx)" = "$(flag "$net" 29)" ]
 }
 
-# Each buffer is added, kicked at most once, and comes back; the hwrng core may read meanwhile.
+# grown NAME: whether this counter is more than it was; says so if not
+grown() {
+	now=$(column "$rng" "$1")
+	[ "$now" -gt "$(eval "echo \$$1")" ] || {
+		echo "# $1: $now, no more than before"
+		return 1
+	}
+}
+
+all_grown() {
+	head -c 65536 /dev/hwrng >/dev/null
+	for name in adds kicks notifications interrupts used; do
+		grown "$name" || return 1
+	done
+}
+
+# Each buffer is added, kicked at most once, and comes back; the hwrng core may read meanwhile.  One reading may be done
+# without an interrupt that found something: the reader was there first.
 counts() {
 	for name in adds kicks notifications interrupts used; do
 		eval "$name=\$(column \"$rng\" $name)"
 	done
-	head -c 65536 /dev/hwrng >/dev/null
-	for name in adds kicks notifications interrupts used; do
-		[ "$(column "$rng" "$name")" -gt "$(eval "echo \$$name")" ] || return 1
-	done
+	wait_until 10 all_grown || return 1
 	# Read in an order in which what is smaller is read first.
 	notifications=$(column "$rng" notifications)
 	kicks=$(column "$rng" kicks)
 	used=$(column "$rng" used)
 	adds=$(column "$rng" adds)
+	echo "# notifications $notifications, kicks $kicks, used $used, adds $adds"
 	[ "$notifications" -le "$kicks" ] && [ "$kicks" -le "$adds" ] && [ "$used" -le "$adds" ]
 }
 
@@ -184,16 +199,8 @@ starts_anew() {
 	[ "$(column "$rng" adds)" -lt "$before" ]
 }
 
-rust_only() {
-	if [ "$(origin virtio)" = rust ]; then
-		ktap_test_result "$@"
-	else
-		ktap_test_skip "$1"
-	fi
-}
-
 ktap_print_header
-ktap_set_plan 14
+if [ "$(origin virtio)" = rust ]; then ktap_set_plan 14; else ktap_set_plan 10; fi
 ktap_test_result "the files of the filter are there, with the modes that C gives them" modes
 ktap_test_result "device_features has a bit a line, all that were agreed on among them" offered
 ktap_test_result "nothing is filtered at first" nothing_filtered
@@ -204,8 +211,11 @@ ktap_test_result "1 clears the filter, and nothing else does" cleared
 ktap_test_result "what is no bit is refused with EINVAL" errors
 ktap_test_result "readers and writers do not disturb a driver that comes and goes" races
 ktap_test_result "the directory of a device goes and comes with it" comes_and_goes
-rust_only "queues begins with its header" header
-rust_only "queues describes them" described
-rust_only "the counters grow with what is read" counts
-rust_only "the counters are those of the queue, which goes with the driver" starts_anew
+# C has no such file.
+if [ "$(origin virtio)" = rust ]; then
+	ktap_test_result "queues begins with its header" header
+	ktap_test_result "queues describes them" described
+	ktap_test_result "the counters grow with what is read" counts
+	ktap_test_result "the counters are those of the queue, which goes with the driver" starts_anew
+fi
 ktap_finished
