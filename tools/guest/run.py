@@ -82,6 +82,7 @@ class Config:
     kunit: bool = False
     kmemleak: bool = True
     allow: list[str] = field(default_factory=list)
+    end: str | None = None
     qmp: Path | None = None
     log: Path | None = None
 
@@ -249,7 +250,7 @@ class Guest:
             "GUEST_COLS": str(size.columns),
             "GUEST_KMEMLEAK": flag(config.kmemleak and "CONFIG_DEBUG_KMEMLEAK" in options),
             "GUEST_EXTRA": " ".join(config.files),
-            "GUEST_END": MACHINES[config.machine].end,
+            "GUEST_END": config.end or MACHINES[config.machine].end,
         }
 
     def _kernel_arguments(self) -> list[str]:
