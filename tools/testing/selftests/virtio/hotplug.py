@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Devices that come and go while they work: the entropy driver (Rust), the block and network drivers (C).
 
+# guest *: --accel tcg-single
 # guest release: --kernel release --timeout 600
 # guest debug: --kernel debug --timeout 900
 """
