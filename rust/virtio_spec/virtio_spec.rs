@@ -2,7 +2,7 @@
 
 //! The virtio specification as types: ids, status, features, configuration and wire layouts.
 //!
-//! Everything here is pure: no I/O, no allocation, no `unsafe`, no kernel crate. Kbuild and cargo
+//! Everything here is pure: safe code, no I/O, no allocation, no kernel crate. Kbuild and cargo
 //! compile the same files, so the host can test, fuzz and prove what the kernel runs.
 //! Section numbers refer to the OASIS specification, virtio 1.4.
 //!

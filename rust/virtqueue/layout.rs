@@ -23,8 +23,9 @@ pub const DESC_SIZE: usize = 16;
 /// ```
 /// use virtqueue::{layout::SplitLayout, QueueSize};
 ///
-/// let ring = SplitLayout::new(QueueSize::new(256).unwrap(), 4096).unwrap();
-/// assert_eq!((ring.avail, ring.used, ring.total), (4096, 8192, 10246));
+/// let ring = QueueSize::new(256).and_then(|size| SplitLayout::new(size, 4096));
+/// let offsets = ring.map(|ring| (ring.avail, ring.used, ring.total));
+/// assert_eq!(offsets, Some((4096, 8192, 10246)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitLayout {

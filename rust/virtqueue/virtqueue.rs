@@ -2,7 +2,7 @@
 
 //! The driver side of virtio virtqueues: split, packed and in-order rings.
 //!
-//! Pure: no allocation, no unsafe code, no dependency, and nothing of the kernel. The memory that
+//! Pure: safe code without allocation, dependencies, or anything of the kernel. The memory that
 //! is shared with the device is reached through [`RingMem`], private state lives in a [`Store`] of
 //! the caller's. The same files are built into `virtio_ring.ko` and, on the host, into the tests.
 //!
