@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The trace events of virtqueues, through tracefs, by reading entropy.
+# The trace events of virtqueues, through tracefs, by reading entropy.  The device has little of it:
+# one that is always a buffer ahead of the reader never has to interrupt.
 #
-# guest split: --kernel release --no-default-devices --device rng
-# guest packed: --kernel release --no-default-devices --device rng,packed=on
-# guest c-driver: --kernel release --no-default-devices --device rng --swap virtio_rng=c
-# guest c-transport: --kernel release --no-default-devices --device rng --swap virtio_pci=c
-# guest debug: --kernel debug --no-default-devices --device rng --timeout 600
+# guest split: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20
+# guest packed: --kernel release --no-default-devices --device rng,packed=on,max-bytes=4096,period=20
+# guest c-driver: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20 --swap virtio_rng=c
+# guest c-transport: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20 --swap virtio_pci=c
+# guest debug: --kernel debug --no-default-devices --device rng,max-bytes=4096,period=20 --timeout 600
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
