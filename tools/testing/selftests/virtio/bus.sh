@@ -6,7 +6,7 @@
 #
 # guest release: --kernel release
 # guest release-1cpu: --kernel release --smp 1
-# guest debug: --kernel debug
+# long debug: --kernel debug
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -14,11 +14,11 @@
 # guest packed: --kernel release --device blk --device scsi --qemu "-global virtio-device.packed=on -set device.wire1.event_idx=off -set device.wire2.event_idx=off"
 # long no-event-idx: --kernel release --device blk --device scsi --qemu "-global virtio-device.event_idx=off"
 # long packed-no-event-idx: --kernel release --device blk --device scsi --qemu "-global virtio-device.packed=on -global virtio-device.event_idx=off"
-# guest direct: --kernel release --device blk,queue-size=16 --device scsi --qemu "-global virtio-device.indirect_desc=off"
+# long direct: --kernel release --device blk,queue-size=16 --device scsi --qemu "-global virtio-device.indirect_desc=off"
 # long packed-direct: --kernel release --device blk --device scsi --qemu "-global virtio-device.packed=on -global virtio-device.indirect_desc=off -set device.wire1.event_idx=off -set device.wire2.event_idx=off"
 # guest intx-1cpu: --kernel release --smp 1 --device blk,vectors=0 --device scsi,vectors=0 --qemu "-global virtio-net-pci.vectors=0 -global virtio-9p-pci.vectors=0"
 # long modern-page-per-vq: --kernel release --device blk --device scsi --qemu "-global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on -global virtio-pci.page-per-vq=on"
-# guest iommu: --kernel release --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on"
+# long iommu: --kernel release --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on"
 # guest debug-packed-iommu: --kernel debug --device blk --device scsi --append intel_iommu=on --append iommu.strict=1 --qemu "-device intel-iommu -global virtio-device.iommu_platform=on -global virtio-rng-pci.disable-legacy=on -global virtio-blk-pci.disable-legacy=on -global virtio-scsi-pci.disable-legacy=on -global virtio-net-pci.disable-legacy=on -global virtio-9p-pci.disable-legacy=on -global virtio-device.packed=on -set device.wire1.event_idx=off -set device.wire2.event_idx=off"
 
 . ../kselftest/ktap_helpers.sh

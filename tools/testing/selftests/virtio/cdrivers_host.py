@@ -3,7 +3,7 @@
 """The kernel's C drivers on the Rust core, with somebody at the other end: console, balloon, keyboard, network, 9p.
 
 # guest split: --kernel release
-# guest packed: --kernel release --qemu "-global virtio-device.packed=on"
+# long packed: --kernel release --qemu "-global virtio-device.packed=on"
 # guest intx-1cpu: --kernel release --smp 1 --append vectors=0
 # long page-per-vq: --kernel release --qemu "-global virtio-pci.page-per-vq=on"
 # guest debug: --kernel debug --timeout 600

@@ -5,7 +5,7 @@
 #
 # guest split: --kernel release --no-default-devices --device net --device rng
 # guest packed: --kernel release --no-default-devices --device net,packed=on --device rng,packed=on,in_order=on
-# guest no-event-idx: --kernel release --no-default-devices --device net,event_idx=off,indirect_desc=off --device rng,event_idx=off
+# long no-event-idx: --kernel release --no-default-devices --device net,event_idx=off,indirect_desc=off --device rng,event_idx=off
 # guest c-stack: --kernel release --no-default-devices --device net --device rng --stack c
 # guest c-transport: --kernel release --no-default-devices --device net --device rng --swap virtio_pci=c
 # guest debug: --kernel debug --no-default-devices --device net --device rng --timeout 600

@@ -7,11 +7,11 @@
 # guest only: --kernel release --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
 # long only-1cpu: --kernel release --smp 1 --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
 # long only-shared-vector: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=2 --device blk,disable-modern=on,vectors=2 --device net,disable-modern=on,vectors=2
-# guest only-intx: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=0 --device blk,disable-modern=on,vectors=0 --device net,disable-modern=on,vectors=0
+# long only-intx: --kernel release --no-default-devices --device rng,disable-modern=on,vectors=0 --device blk,disable-modern=on,vectors=0 --device net,disable-modern=on,vectors=0
 # guest forced: --kernel release --append virtio_pci.force_legacy=1 --no-default-devices --device rng --device blk --device net
-# guest debug-only: --kernel debug --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on --timeout 900
+# long debug-only: --kernel debug --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on --timeout 900
 # long debug-forced-intx: --kernel debug --append virtio_pci.force_legacy=1 --no-default-devices --device rng,vectors=0 --device blk,vectors=0 --device net,vectors=0 --timeout 900
-# guest c-only: --stack c --kernel release --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
+# long c-only: --stack c --kernel release --no-default-devices --device rng,disable-modern=on --device blk,disable-modern=on --device net,disable-modern=on
 # long c-forced: --stack c --kernel release --append virtio_pci.force_legacy=1 --no-default-devices --device rng --device blk --device net
 
 . ../kselftest/ktap_helpers.sh

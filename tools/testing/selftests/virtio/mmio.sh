@@ -9,7 +9,7 @@
 # guest *: --machine microvm --no-default-devices --device rng --device blk --device net --device serial
 # long modern: --kernel release --qemu "-global virtio-mmio.force-legacy=off"
 # guest modern-packed: --kernel release --qemu "-global virtio-mmio.force-legacy=off -global virtio-device.packed=on"
-# guest legacy: --kernel release
+# long legacy: --kernel release
 # guest debug: --kernel debug --timeout 600 --qemu "-global virtio-mmio.force-legacy=off"
 
 . ../kselftest/ktap_helpers.sh

@@ -55,14 +55,19 @@ def down_to(world: World, levels: tuple[str, ...], state: str, rounds: int) -> N
     world.shell("echo none >/sys/power/pm_test")
 
 
+def each(levels: tuple[str, ...]) -> int:
+    """How often each of LEVELS: ROUNDS is for all of them."""
+    return -(-ROUNDS // len(levels))
+
+
 def suspend_test_levels(world: World) -> None:
     """Suspend to RAM, each level."""
-    down_to(world, LEVELS, "mem", ROUNDS)
+    down_to(world, LEVELS, "mem", each(LEVELS))
 
 
 def idle_test_levels(world: World) -> None:
     """Suspend to idle, each level."""
-    down_to(world, IDLE_LEVELS, "freeze", ROUNDS)
+    down_to(world, IDLE_LEVELS, "freeze", each(IDLE_LEVELS))
 
 
 def hibernation_test_levels(world: World) -> None:

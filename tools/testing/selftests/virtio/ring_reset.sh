@@ -5,13 +5,13 @@
 # load.
 #
 # guest split: --kernel release --root full --memory 1024 --no-default-devices --device net
-# guest packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
+# long packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
 # long intx: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=0
 # long shared-vector: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=2
 # guest iommu: --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
 # long debug-split: --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
-# guest debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
-# guest c: --stack c --kernel release --root full --memory 1024 --no-default-devices --device net
+# long debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
+# long c: --stack c --kernel release --root full --memory 1024 --no-default-devices --device net
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

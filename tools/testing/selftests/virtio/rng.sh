@@ -16,9 +16,9 @@
 # guest swiotlb: --kernel release --no-default-devices --append swiotlb=force --device rng,iommu_platform=on,disable-legacy=on
 # guest c-transport: --kernel release --no-default-devices --device rng --swap virtio_pci=c
 # guest c-driver: --kernel release --no-default-devices --device rng --swap virtio_rng=c
-# guest debug-split: --kernel debug --no-default-devices --device rng
+# long debug-split: --kernel debug --no-default-devices --device rng
 # guest debug-packed-iommu: --kernel debug --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device rng,packed=on,iommu_platform=on,disable-legacy=on
-# guest debug-intx: --kernel debug --no-default-devices --device rng,vectors=0 --smp 1
+# long debug-intx: --kernel debug --no-default-devices --device rng,vectors=0 --smp 1
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

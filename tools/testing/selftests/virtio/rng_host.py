@@ -5,7 +5,7 @@
 # guest release-split: --kernel release
 # guest release-packed: --kernel release --append packed=on
 # guest debug-split: --kernel debug
-# guest debug-packed: --kernel debug --append packed=on
+# long debug-packed: --kernel debug --append packed=on
 """
 
 import base64

@@ -4,8 +4,8 @@
 # The life of the entropy driver: unloaded under load, suspended, shared with another driver.
 #
 # guest release: --kernel release --no-default-devices --device rng
-# guest release-packed: --kernel release --no-default-devices --device rng,packed=on
-# guest release-legacy: --kernel release --no-default-devices --device rng,disable-modern=on
+# long release-packed: --kernel release --no-default-devices --device rng,packed=on
+# long release-legacy: --kernel release --no-default-devices --device rng,disable-modern=on
 # guest debug: --kernel debug --no-default-devices --device rng --timeout 600
 
 . ../kselftest/ktap_helpers.sh

@@ -8,8 +8,8 @@
 #
 # guest *: --root full --timeout 600 --kernel release --no-default-devices --device rng --device blk --device net
 # guest transport: --swap virtio_pci=c --append c=virtio_pci
-# guest rng: --swap virtio_rng=c --append c=virtio_rng
-# guest blk-net: --swap virtio_blk=c --swap virtio_net=c --append c=virtio_blk,virtio_net
+# long rng: --swap virtio_rng=c --append c=virtio_rng
+# long blk-net: --swap virtio_blk=c --swap virtio_net=c --append c=virtio_blk,virtio_net
 # guest all: --swap virtio_pci=c --swap virtio_rng=c --swap virtio_blk=c --swap virtio_net=c --append c=virtio_pci,virtio_rng,virtio_blk,virtio_net
 
 . ../kselftest/ktap_helpers.sh

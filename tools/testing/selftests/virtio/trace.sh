@@ -6,9 +6,9 @@
 #
 # guest split: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20
 # guest packed: --kernel release --no-default-devices --device rng,packed=on,max-bytes=4096,period=20
-# guest c-driver: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20 --swap virtio_rng=c
+# long c-driver: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20 --swap virtio_rng=c
 # guest c-transport: --kernel release --no-default-devices --device rng,max-bytes=4096,period=20 --swap virtio_pci=c
-# guest debug: --kernel debug --no-default-devices --device rng,max-bytes=4096,period=20 --timeout 600
+# long debug: --kernel debug --no-default-devices --device rng,max-bytes=4096,period=20 --timeout 600
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -5,7 +5,7 @@
 # work on vringh: the C code for the other side of a ring (drivers/vhost/vringh.c), against ours.
 #
 # guest release: --kernel release --root full --timeout 600 --no-default-devices
-# guest debug: --kernel debug --root full --timeout 900 --no-default-devices
+# long debug: --kernel debug --root full --timeout 900 --no-default-devices
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -8,10 +8,10 @@
 # guest shared: --kernel release --no-default-devices --device blk,num-queues=2,vectors=2 --append vectors=virtio0-config,virtio0-virtqueues
 # guest line: --kernel release --no-default-devices --device blk,num-queues=2,vectors=1 --append vectors=virtio0
 # guest none: --kernel release --no-default-devices --device blk,num-queues=2,vectors=0 --append vectors=virtio0
-# guest debug-shared: --kernel debug --no-default-devices --device blk,num-queues=2,vectors=2 --append vectors=virtio0-config,virtio0-virtqueues
-# guest c-each: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=3 --append vectors=virtio0-config,virtio0-req.0,virtio0-req.1
-# guest c-shared: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=2 --append vectors=virtio0-config,virtio0-virtqueues
-# guest c-line: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=1 --append vectors=virtio0
+# long debug-shared: --kernel debug --no-default-devices --device blk,num-queues=2,vectors=2 --append vectors=virtio0-config,virtio0-virtqueues
+# long c-each: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=3 --append vectors=virtio0-config,virtio0-req.0,virtio0-req.1
+# long c-shared: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=2 --append vectors=virtio0-config,virtio0-virtqueues
+# long c-line: --kernel release --stack c --no-default-devices --device blk,num-queues=2,vectors=1 --append vectors=virtio0
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
