@@ -66,6 +66,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     for name in suites:
+        start = time.monotonic()
         try:
             SUITES[name](report, options.long)
         except UserError as error:
@@ -75,6 +76,7 @@ def main() -> int:
         except KeyboardInterrupt:
             print("interrupted.", file=sys.stderr)
             return EXIT_INTERRUPTED
+        print(f"# {name}: {elapsed(time.monotonic() - start)}", flush=True)
     print(f"# {elapsed(time.monotonic() - begin)}")
     print(report.last_line())
     return report.status()

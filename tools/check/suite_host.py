@@ -3,15 +3,19 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from guest import paths
 
+from check import command
 from check.command import Command
 from check.command import run as run_command
 from check.report import Report
 
 FUZZ_SECONDS = 20
 FUZZ_SECONDS_LONG = 1200
+# Fuzzers and loom have one thread each.
+AT_ONCE = 2
 PROPTEST_CASES_LONG = "20000"
 
 
@@ -40,5 +44,11 @@ def tests(long: bool) -> Iterator[Command]:
 
 def run(report: Report, long: bool) -> None:
     """Run the suite."""
-    for test in tests(long):
-        run_command(test, report)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        try:
+            for _ in pool.map(lambda test: run_command(test, report), tests(long)):
+                pass
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            command.stop_all()
+            raise
