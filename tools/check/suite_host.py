@@ -17,6 +17,9 @@ FUZZ_SECONDS_LONG = 1200
 # Fuzzers and loom have one thread each.
 AT_ONCE = 2
 PROPTEST_CASES_LONG = "20000"
+# More than an index of 16 bits counts.
+VRINGH_TRANSFERS = 100_000
+VRINGH_TRANSFERS_LONG = 2_000_000
 
 
 def tests(long: bool) -> Iterator[Command]:
@@ -28,6 +31,8 @@ def tests(long: bool) -> Iterator[Command]:
     yield Command(
         "host/loom", ("cargo", "test", "--release", "--quiet", "-p", "virtqueue-tests", "--test", "loom"), loom
     )
+    transfers = VRINGH_TRANSFERS_LONG if long else VRINGH_TRANSFERS
+    yield Command("host/vringh", (str(paths.TOP / "tools/testing/vringh/vringh"), str(transfers)))
     seconds = FUZZ_SECONDS_LONG if long else FUZZ_SECONDS
     for target in sorted((paths.TOP / "tools/testing/fuzz/fuzz_targets").glob("*.rs")):
         argv = (str(paths.TOP / "tools/testing/fuzz/run"), target.stem, str(seconds))
