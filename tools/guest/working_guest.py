@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest with an entropy (Rust), a block and a network device (C drivers) that work all the time.
 
-Each device stands behind a port of its own.  No test by itself: hotplug.py and pm.py use it.
+Each device stands behind a port of its own.  No test by itself: hotplug.py, pm.py and pci_errors.py use it.
 """
 
 import contextlib
@@ -59,8 +59,11 @@ class World:
 
 
 @contextlib.contextmanager
-def healthy_guest(config: Config) -> Iterator[World]:
-    """One guest, working all the time; afterwards its console shows nothing bad."""
+def healthy_guest(config: Config, port_options: str = "", device_options: str = "") -> Iterator[World]:
+    """One guest, working all the time; afterwards its console shows nothing bad.
+
+    PORT_OPTIONS and DEVICE_OPTIONS, each with a comma before it, are added to every port and device.
+    """
     with tempfile.TemporaryDirectory(prefix="working-") as name:
         content, disk = Path(name) / "content", Path(name) / "disk"
         content.write_bytes(os.urandom(CONTENT))
@@ -68,12 +71,13 @@ def healthy_guest(config: Config) -> Iterator[World]:
         config.files = {"content": content}
         config.default_devices = False
         for number in range(len(DEVICES)):
-            config.qemu_args += ["-device", f"pcie-root-port,id=port{number},bus=pcie.0,chassis={number},slot={number}"]
+            port = f"pcie-root-port,id=port{number},bus=pcie.0,chassis={number},slot={number}{port_options}"
+            config.qemu_args += ["-device", port]
         config.qemu_args += ["-netdev", "user,id=net"]
         config.qemu_args += ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={disk}"]
         for identity, keys in DEVICES.items():
             others = ",".join(f"{key}={value}" for key, value in keys.items() if key != "driver")
-            config.qemu_args += ["-device", f"{keys['driver']},id={identity},{others}"]
+            config.qemu_args += ["-device", f"{keys['driver']},id={identity},{others}{device_options}"]
         Shell.prepare(config)
         with Guest(config) as guest:
             world = World(guest, Shell(guest))
