@@ -17,6 +17,15 @@ __rust_helper struct page *rust_helper_virtio_virt_to_page(void *addr)
 	return virt_to_page(addr);
 }
 
+__rust_helper dma_addr_t rust_helper_virtio_page_dma(struct page *page, size_t offset, size_t size,
+						     enum dma_data_direction dir)
+{
+	phys_addr_t phys = page_to_phys(page) + offset;
+
+	kmsan_handle_dma(phys, size, dir);
+	return phys;
+}
+
 __rust_helper struct page *rust_helper_virtio_sg_page(struct scatterlist *sg)
 {
 	return sg_page(sg);

@@ -36,20 +36,20 @@ pub(crate) struct Table {
 /// A descriptor in memory, or our copy of one.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Entry {
+pub(crate) struct Entry {
     addr: u64,
     rest: u64,
 }
 
 /// Where `len`, `flags` and `next` (packed: `id`, `flags`) sit in the second word.
-fn split_entry(segment: Segment, flags: u16, next: u16) -> Entry {
+pub(crate) fn split_entry(segment: Segment, flags: u16, next: u16) -> Entry {
     Entry {
         addr: segment.addr.to_le(),
         rest: (u64::from(segment.len) | u64::from(flags) << 32 | u64::from(next) << 48).to_le(),
     }
 }
 
-fn packed_entry(segment: Segment, flags: u16) -> Entry {
+pub(crate) fn packed_entry(segment: Segment, flags: u16) -> Entry {
     Entry {
         addr: segment.addr.to_le(),
         rest: (u64::from(segment.len) | u64::from(flags) << 48).to_le(),

@@ -158,7 +158,7 @@ impl Mapper {
     /// # Errors
     ///
     /// `ENOMEM` if there is no room in the IOMMU or the bounce buffer.
-    pub(crate) unsafe fn map_page(
+    unsafe fn map_page(
         &self,
         page: *mut bindings::page,
         offset: usize,
@@ -185,6 +185,38 @@ impl Mapper {
                     Ok(address)
                 }
             }
+        }
+    }
+
+    /// Maps part of a page, or of pages that follow each other in memory, whichever way the queue maps.
+    ///
+    /// # Safety
+    ///
+    /// The memory stays valid, and is not touched but through the DMA rules, until it is unmapped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no room in the IOMMU or the bounce buffer.
+    #[inline]
+    pub unsafe fn map_pages(
+        &self,
+        page: NonNull<bindings::page>,
+        offset: u32,
+        len: u32,
+        dir: Direction,
+    ) -> Result<u64> {
+        // SAFETY: By the contract.
+        unsafe {
+            if self.uses_api {
+                return self.map_page(page.as_ptr(), offset as usize, len as usize, dir, 0);
+            }
+            // KMSAN cannot know what the device reads or writes: the helper tells it.
+            Ok(bindings::virtio_page_dma(
+                page.as_ptr(),
+                offset as usize,
+                len as usize,
+                direction(dir),
+            ))
         }
     }
 
@@ -307,4 +339,14 @@ impl Mapper {
             dma_dev: unsafe { (*vdev).dev.parent },
         }
     }
+}
+
+/// The largest mapping of a device in bytes (C: `virtio_max_dma_size`).
+///
+/// # Safety
+///
+/// `vdev` is registered.
+pub unsafe fn max_mapping_size(vdev: *const bindings::virtio_device) -> usize {
+    // SAFETY: By the contract.
+    unsafe { Mapper::max_size(vdev) }
 }

@@ -22,6 +22,7 @@ mod capi;
 mod counters;
 mod mapper;
 mod memory;
+mod scatter;
 mod trace;
 mod vring;
 
@@ -29,7 +30,14 @@ pub use counters::{
     State,
     STATE_HEADER, //
 };
-pub use mapper::Mapper;
+pub use mapper::{
+    max_mapping_size,
+    Mapper, //
+};
+pub use scatter::{
+    SharedMemory,
+    Table, //
+};
 pub use trace::device_reset;
 pub use virtqueue::{
     AddErrorKind,

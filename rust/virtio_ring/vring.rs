@@ -18,6 +18,7 @@ pub(crate) use create::{
 
 use crate::{
     body::{
+        Area,
         Body,
         KernelRing, //
     },
@@ -27,6 +28,7 @@ use crate::{
     },
     mapper::Mapper,
     memory::Memory,
+    scatter,
     trace, //
 };
 use core::{
@@ -124,6 +126,8 @@ pub struct Vring {
     shared: Arc<Shared>,
     /// Frees a buffer that comes back unused; set by the typed handle.
     release: UnsafeCell<Option<unsafe fn(Token)>>,
+    /// What a typed handle shares with the device beside the ring.
+    pub(crate) arena: UnsafeCell<KVec<Area>>,
     /// The number of descriptors; a copy for those who do not serialise with a resize.
     size: Atomic<u32>,
     pub(crate) interrupts: Interrupts,
@@ -216,7 +220,7 @@ impl Vring {
     }
 
     /// The number of free descriptors after the last operation.
-    pub(crate) fn num_free(&self) -> u32 {
+    pub fn num_free(&self) -> u32 {
         self.num_free_word().load(Relaxed)
     }
 
@@ -421,6 +425,8 @@ impl Vring {
             return;
         }
         let this = KBox::into_inner(this);
+        // SAFETY: By the contract, and not condemned.
+        unsafe { scatter::free(&this.arena.into_inner(), &this.mapper) };
         this.body.into_inner().free(&this.mapper);
     }
 

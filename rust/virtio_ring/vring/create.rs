@@ -256,6 +256,7 @@ fn finish(
             started: Atomic::new(false),
             shared,
             release: UnsafeCell::new(None),
+            arena: UnsafeCell::new(KVec::new()),
             size: Atomic::new(size),
             interrupts: Interrupts::new(),
         },
