@@ -72,6 +72,11 @@ __rust_helper int rust_helper_virtio_dev_num_vf(struct device *dev)
 	return dev_num_vf(dev);
 }
 
+__rust_helper int rust_helper_virtio_dev_to_node(struct device *dev)
+{
+	return dev_to_node(dev);
+}
+
 __rust_helper int rust_helper_virtio_dev_set_name(struct device *dev, unsigned int index)
 {
 	return dev_set_name(dev, "virtio%u", index);

@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
-use crate::ops::DriverOps;
+use crate::{
+    handle::Handle,
+    ops::DriverOps, //
+};
 use core::ptr::NonNull;
 use kernel::{
     device,
@@ -297,6 +300,36 @@ impl Device {
     }
 }
 
+/// DMA, and who outlives a driver's binding.
+impl Device {
+    /// The NUMA node of the device that does the DMA, or -1.
+    pub fn numa_node(&self) -> i32 {
+        // SAFETY: By the type invariants, the device is initialised; the parent outlives it.
+        unsafe {
+            let parent = (*self.as_raw()).dev.parent;
+            if parent.is_null() {
+                return bindings::NUMA_NO_NODE;
+            }
+            bindings::virtio_dev_to_node(parent)
+        }
+    }
+
+    /// A handle for what may outlive the binding of the driver.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` for a device that is not on the bus.
+    pub fn handle(&self) -> Result<Handle> {
+        crate::recovery::handle(self).cloned().ok_or(ENODEV)
+    }
+
+    /// The largest mapping in bytes (C: `virtio_max_dma_size`).
+    pub fn max_dma_size(&self) -> usize {
+        // SAFETY: By the type invariants, the device is initialised.
+        unsafe { virtio_ring::max_mapping_size(self.as_raw()) }
+    }
+}
+
 /// Serialisation.
 impl Device {
     /// Runs `f` with the device lock held: no driver is bound or unbound meanwhile.  May sleep.
@@ -464,7 +497,8 @@ impl Device {
 
 /// Queues.
 impl Device {
-    /// Has the transport make the queues that `infos` describe, and their interrupts.  May sleep.
+    /// Has the transport make the queues that `infos` describe, and their interrupts, which with
+    /// `spread` are bound to processors of their own.  May sleep.
     ///
     /// # Errors
     ///
@@ -473,17 +507,25 @@ impl Device {
         &self,
         infos: &mut [bindings::virtqueue_info],
         queues: &mut [*mut bindings::virtqueue],
+        spread: bool,
     ) -> Result {
         let find = self.ops().find_vqs.ok_or(EINVAL)?;
         let count = infos.len().min(queues.len()) as u32;
-        // SAFETY: Both arrays have `count` elements; no affinity is asked for.
+        // None are set apart: all vectors are spread over the processors.
+        let mut affinity = bindings::irq_affinity::default();
+        let affinity = if spread {
+            &raw mut affinity
+        } else {
+            core::ptr::null_mut()
+        };
+        // SAFETY: Both arrays have `count` elements; the affinity outlives the call.
         to_result(unsafe {
             find(
                 self.as_raw(),
                 count,
                 queues.as_mut_ptr(),
                 infos.as_mut_ptr(),
-                core::ptr::null_mut(),
+                affinity,
             )
         })
     }

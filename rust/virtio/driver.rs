@@ -9,6 +9,10 @@
 //! [`Driver::remove`], break the queues, reset and read it back, wait for callbacks, drop the
 //! driver's data, free unused buffers, delete the queues.  If the device does not acknowledge
 //! the reset, what it may still write to is leaked, and said so.
+//!
+//! A driver may keep its data over a freeze or a recovery ([`Driver::KEEPS_DATA`]): then it is
+//! [`Driver::pause`], reset, [`Driver::quiesced`], and later [`Driver::resume`], DRIVER_OK,
+//! [`Driver::resumed`], or else [`Driver::abandoned`].
 
 use crate::{
     bus,
@@ -17,6 +21,7 @@ use crate::{
         self,
         Configured,
         Init,
+        Quiesced,
         Running, //
     },
     queue::{
@@ -26,6 +31,7 @@ use crate::{
     recovery, //
 };
 use core::{
+    cell::UnsafeCell,
     marker::PhantomData,
     pin::Pin,
     ptr::{
@@ -42,6 +48,7 @@ use kernel::{
     ffi::c_int,
     interrupt::local_interrupt_disable,
     prelude::*,
+    str::CString,
     sync::barrier::{
         smp_mb,
         Full, //
@@ -67,6 +74,13 @@ pub trait Driver: Sized + 'static {
 
     /// The features of the class that it can use.  The transport's come by themselves.
     const FEATURES: Features = Features::EMPTY;
+
+    /// Whether its data outlives a reset of the device.
+    const KEEPS_DATA: bool = false;
+
+    /// Whether its queues are one like the other: their names are numbered, and their interrupts
+    /// bound to processors of their own.
+    const SPREADS_QUEUES: bool = false;
 
     /// What it keeps of a device.
     type Data: Send + Sync;
@@ -104,9 +118,45 @@ pub trait Driver: Sized + 'static {
     /// The device configuration changed.  Interrupt context.
     fn config_changed(_dev: &Running<'_>, _data: Pin<&Self::Data>) {}
 
+    /// The device configuration changed, a while ago.  May sleep; nothing else happens to the binding
+    /// meanwhile.
+    fn reconfigure(_dev: &Running<'_>, _data: Pin<&Self::Data>) {}
+
     /// The device is about to be reset: whoever uses it must be stopped when this returns.  May
     /// sleep.
     fn remove(data: Pin<&Self::Data>);
+
+    /// As [`Driver::remove`], but the device is to come back.  Only with [`Driver::KEEPS_DATA`], as
+    /// all that follows.
+    fn pause(_dev: &Device, _data: Pin<&Self::Data>) {}
+
+    /// The device was reset and no callback runs: time to take buffers back, and to drop the queues.
+    /// May sleep.
+    fn quiesced(_proof: &Quiesced<'_>, _data: Pin<&Self::Data>) {}
+
+    /// The queues that it wants when the device is back, as [`Driver::queues`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn queues_again(dev: &Init<'_>, _data: Pin<&Self::Data>) -> Result<KVec<QueueSpec>> {
+        Self::queues(dev)
+    }
+
+    /// The device is back: takes the queues and may fill them.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the device cannot be driven any more; [`Driver::abandoned`] is called.
+    fn resume(_dev: &Configured<'_>, _queues: &mut Queues<'_>, _data: Pin<&Self::Data>) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// The device works again: kick, and go on.  May sleep.
+    fn resumed(_dev: &Running<'_>, _data: Pin<&Self::Data>) {}
+
+    /// The device does not come back: nobody may wait for it.  May sleep.
+    fn abandoned(_data: Pin<&Self::Data>) {}
 }
 
 /// The feature bits of a set, as C's table wants them.
@@ -141,6 +191,14 @@ const fn id_table(class: DeviceType) -> [bindings::virtio_device_id; 2] {
 /// What the glue keeps of a bound device: `vdev.priv`.
 struct Bound<T: Driver> {
     data: Pin<KBox<T::Data>>,
+    /// Those of the queues; changed under the device lock, while there are no queues.
+    names: UnsafeCell<KVec<CString>>,
+}
+
+/// The queues of a device, just found, and their names if they were made for it.
+struct Found {
+    queues: KVec<Option<NonNull<bindings::virtqueue>>>,
+    names: KVec<CString>,
 }
 
 /// Makes a `struct virtio_driver` of a [`Driver`].
@@ -219,14 +277,26 @@ impl<T: Driver> Adapter<T> {
 
     extern "C" fn pause(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device, bound to this driver.
-        Self::unbind(unsafe { Device::from_raw(vdev) });
+        let dev = unsafe { Device::from_raw(vdev) };
+        if T::KEEPS_DATA {
+            Self::stop(dev, |data| T::pause(dev, data));
+        } else {
+            Self::unbind(dev);
+        }
         0
     }
 
     extern "C" fn resume(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device, bound to this driver.
         let dev = unsafe { Device::from_raw(vdev) };
-        from_result(|| Self::bind(dev).map(|()| 0))
+        from_result(|| {
+            if T::KEEPS_DATA {
+                Self::rebind(dev)?;
+            } else {
+                Self::bind(dev)?;
+            }
+            Ok(0)
+        })
     }
 
     extern "C" fn config_changed(vdev: *mut bindings::virtio_device) {
@@ -234,6 +304,7 @@ impl<T: Driver> Adapter<T> {
         unsafe {
             if let Some(data) = Self::data(vdev) {
                 T::config_changed(&Running(Device::from_raw(vdev)), data);
+                recovery::schedule_reconfigure(Device::from_raw(vdev));
             }
         }
     }
@@ -270,17 +341,19 @@ impl<T: Driver> Adapter<T> {
         }
     }
 
-    fn bind(dev: &Device) -> Result {
+    fn bind(dev: &'static Device) -> Result {
         // A C driver may have left its own pointer behind.
         // SAFETY: One word, and no callback of ours runs yet.
         unsafe { ptr::write_volatile(&raw mut (*dev.as_raw()).priv_, ptr::null_mut()) };
-        let specs = T::queues(&Init(dev))?;
-        let mut found = Self::find_queues(dev, &specs)?;
+        let mut found = Self::find_queues(dev, &T::queues(&Init(dev))?)?;
         let mut make = || -> Result<KBox<Bound<T>>> {
             let configured = Configured(dev);
-            let mut queues = Queues { found: &mut found };
+            let mut queues = Queues {
+                found: &mut found.queues,
+            };
             let data = KBox::pin_init(T::probe(&configured, &mut queues)?, GFP_KERNEL)?;
-            Ok(KBox::new(Bound { data }, GFP_KERNEL)?)
+            let names = UnsafeCell::new(core::mem::take(&mut found.names));
+            Ok(KBox::new(Bound { data, names }, GFP_KERNEL)?)
         };
         match make() {
             // SAFETY: Nobody reads it before DRIVER_OK is written, which orders it.
@@ -292,19 +365,63 @@ impl<T: Driver> Adapter<T> {
                 return Err(error);
             }
         }
+        let hooks = recovery::Hooks {
+            abandon: T::KEEPS_DATA.then_some(Self::abandon),
+            reconfigure: Some(Self::reconfigure),
+        };
+        recovery::set_hooks(dev, hooks);
+        // SAFETY: Set just now; dropped by `unbind` alone.
+        let Some(data) = (unsafe { Self::data(dev.as_raw()) }) else {
+            return Ok(());
+        };
+        Self::run(dev);
+        T::ready(&Running(dev), data).inspect_err(|_| Self::unbind(dev))
+    }
+
+    /// Makes the device work again for a driver that kept its data.
+    fn rebind(dev: &'static Device) -> Result {
+        // SAFETY: Bound to this driver.
+        let data = unsafe { Self::data(dev.as_raw()) }.ok_or(ENODEV)?;
+        let mut found = Self::find_queues(dev, &T::queues_again(&Init(dev), data)?)?;
+        // SAFETY: `data` has found it there; the old queues are gone, and the device lock is held.
+        unsafe {
+            let bound = (*dev.as_raw()).priv_.cast::<Bound<T>>();
+            *(*bound).names.get() = found.names;
+        }
+        let mut queues = Queues {
+            found: &mut found.queues,
+        };
+        T::resume(&Configured(dev), &mut queues, data).inspect_err(|_| Self::stop(dev, |_| ()))?;
+        Self::run(dev);
+        T::resumed(&Running(dev), data);
+        Ok(())
+    }
+
+    /// Writes DRIVER_OK, and lets everybody in.
+    fn run(dev: &'static Device) {
         // From the first moment that it can break a queue; whoever recovers it wants the device
         // lock, which is held.
         recovery::enable(dev, true);
+        if let Some(handle) = recovery::handle(dev) {
+            handle.open(dev);
+        }
         lifecycle::ready(dev);
         Self::start(dev);
-        // SAFETY: Set just now; dropped by `unbind` alone.
+    }
+
+    /// Tells a driver that kept its data that the device does not come back.
+    fn abandon(dev: &Device) {
+        // SAFETY: Bound to this driver: `unbind` takes the callback back.
         if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
-            if let Err(error) = T::ready(&Running(dev), data) {
-                Self::unbind(dev);
-                return Err(error);
-            }
+            T::abandoned(data);
         }
-        Ok(())
+    }
+
+    fn reconfigure(dev: &Device) {
+        // SAFETY: Bound to this driver: `unbind` takes the callback back.
+        if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
+            T::reconfigure(&Running(dev), data);
+        }
     }
 
     /// Lets the driver hear of used buffers, first of those that came too early.
@@ -320,13 +437,17 @@ impl<T: Driver> Adapter<T> {
         });
     }
 
-    fn find_queues(
-        dev: &Device,
-        specs: &[QueueSpec],
-    ) -> Result<KVec<Option<NonNull<bindings::virtqueue>>>> {
+    fn find_queues(dev: &Device, specs: &[QueueSpec]) -> Result<Found> {
+        let mut names = KVec::new();
+        if T::SPREADS_QUEUES {
+            for (at, spec) in specs.iter().enumerate() {
+                let name = CString::try_from_fmt(fmt!("{}.{}", spec.name, at))?;
+                names.push(name, GFP_KERNEL)?;
+            }
+        }
         let mut infos = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
         let mut queues = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
-        for spec in specs {
+        for (at, spec) in specs.iter().enumerate() {
             let callback: bindings::vq_callback_t = if spec.interrupt {
                 Some(Self::used_buffers)
             } else {
@@ -334,7 +455,10 @@ impl<T: Driver> Adapter<T> {
             };
             infos.push(
                 bindings::virtqueue_info {
-                    name: spec.name.as_char_ptr(),
+                    name: names
+                        .get(at)
+                        .map_or(spec.name, |name| &**name)
+                        .as_char_ptr(),
                     callback,
                     ctx: false,
                 },
@@ -343,33 +467,57 @@ impl<T: Driver> Adapter<T> {
             queues.push(ptr::null_mut(), GFP_KERNEL)?;
         }
         let mut found = KVec::from_elem(None, specs.len(), GFP_KERNEL)?;
-        dev.find_queues(&mut infos, &mut queues)?;
+        dev.find_queues(&mut infos, &mut queues, T::SPREADS_QUEUES)?;
         for (found, queue) in found.iter_mut().zip(queues.iter()) {
             *found = NonNull::new(*queue);
         }
-        Ok(found)
+        Ok(Found {
+            queues: found,
+            names,
+        })
     }
 
     /// Ends the driver's use of the device, in the order that the module explains.
     fn unbind(dev: &Device) {
+        recovery::set_hooks(dev, recovery::Hooks::NONE);
+        Self::stop(dev, T::remove);
+    }
+
+    /// Stops the device: `leave` stops those who use it.  Unless the driver keeps its data for the
+    /// device to come back, the data goes.
+    fn stop(dev: &Device, leave: impl FnOnce(Pin<&T::Data>)) {
         let vdev = dev.as_raw();
+        let keep = T::KEEPS_DATA && recovery::waits(dev);
         recovery::enable(dev, false);
         // SAFETY: Bound to this driver.
-        if let Some(data) = unsafe { Self::data(vdev) } {
-            T::remove(data);
+        let data = unsafe { Self::data(vdev) };
+        if let Some(data) = data {
+            leave(data);
+        }
+        if let Some(handle) = recovery::handle(dev) {
+            handle.close();
         }
         dev.break_queues();
         let quiesced = dev.reset();
-        // SAFETY: One word; only this function takes it.
-        let bound = unsafe {
-            let bound = ptr::read_volatile(&raw const (*vdev).priv_).cast::<Bound<T>>();
-            ptr::write_volatile(&raw mut (*vdev).priv_, ptr::null_mut());
-            bound
-        };
+        let mut bound = ptr::null_mut();
+        if !keep {
+            // SAFETY: One word; only this function takes it.
+            unsafe {
+                bound = ptr::read_volatile(&raw const (*vdev).priv_).cast::<Bound<T>>();
+                ptr::write_volatile(&raw mut (*vdev).priv_, ptr::null_mut());
+            }
+        }
         dev.synchronize_callbacks();
+        if let Some(data) = data {
+            T::quiesced(&Quiesced(dev), data);
+        }
+        // The queues have their names until they are deleted.
+        let mut names = KVec::new();
         if !bound.is_null() {
             // SAFETY: Made by `bind`; no callback sees it any more.
-            drop(unsafe { KBox::from_raw(bound) });
+            let bound = KBox::into_inner(unsafe { KBox::from_raw(bound) });
+            names = bound.names.into_inner();
+            drop(bound.data);
         }
         match quiesced {
             // SAFETY: Reset, callbacks done, and the driver's handles dropped with its data.
@@ -386,6 +534,7 @@ impl<T: Driver> Adapter<T> {
         }
         // SAFETY: As above; what handles are left hold references of their own.
         unsafe { dev.delete_queues() };
+        drop(names);
     }
 }
 

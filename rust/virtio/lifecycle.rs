@@ -48,6 +48,12 @@ state! {
     Running
 }
 
+state! {
+    /// The device was reset and no callback runs any more: it does not own its buffers, or, if it did
+    /// not acknowledge the reset, its transport keeps it from them as well as it can.
+    Quiesced
+}
+
 /// Binds `driver` to `dev` (C: `virtio_dev_probe`).  May sleep; the device lock is held.
 pub(crate) fn probe(dev: &Device, driver: DriverOps<'_>) -> Result {
     if dev.status().contains(Status::FAILED) {
@@ -123,7 +129,10 @@ fn reset(dev: &Device) -> Result {
 /// Brings the device back to work: reset, status, the same features, then `restart`.
 fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
     // A previous driver may have left anything behind.
-    reset(dev).inspect_err(|_| dev.add_status(Status::FAILED))?;
+    reset(dev).inspect_err(|_| {
+        dev.add_status(Status::FAILED);
+        recovery::abandon(dev);
+    })?;
     dev.add_status(Status::ACKNOWLEDGE);
     if dev.had_failed() {
         dev.add_status(Status::FAILED);
@@ -145,7 +154,10 @@ fn resume(dev: &Device, restart: Option<impl FnOnce() -> Result>) -> Result {
         dev.set_core_config_changes(true);
         Ok(())
     };
-    run().inspect_err(|_| dev.add_status(Status::FAILED))
+    run().inspect_err(|_| {
+        dev.add_status(Status::FAILED);
+        recovery::abandon(dev);
+    })
 }
 
 /// Quiesces the device before the system sleeps (C: `virtio_device_freeze`).  May sleep.

@@ -20,10 +20,14 @@ use core::{
 use kernel::prelude::*;
 use virtio_bindings as bindings;
 use virtio_ring::{
-    CbState,
     Segment,
     Token,
     Vring, //
+};
+
+pub use virtio_ring::{
+    AddErrorKind as RingErrorKind,
+    CbState, //
 };
 
 /// A queue that a driver wants.
@@ -47,8 +51,7 @@ impl Queues<'_> {
     ///
     /// `ENOENT` if there is no such queue, or it was taken before.
     pub fn take<B: Buffer>(&mut self, _dev: &Configured<'_>, index: usize) -> Result<Virtqueue<B>> {
-        let slot = self.found.get_mut(index).ok_or(ENOENT)?;
-        let queue = slot.take().ok_or(ENOENT)?;
+        let queue = self.take_raw(index)?;
         // SAFETY: Found by the core, and handed out once.
         let vring = unsafe { Vring::from_raw(queue.as_ptr()) };
         // SAFETY: Every buffer of the queue comes from this handle; nobody else uses it yet.
@@ -60,6 +63,32 @@ impl Queues<'_> {
             added: false,
             _buffers: PhantomData,
         })
+    }
+
+    pub(crate) fn take_raw(&mut self, index: usize) -> Result<NonNull<bindings::virtqueue>> {
+        let slot = self.found.get_mut(index).ok_or(ENOENT)?;
+        slot.take().ok_or(ENOENT)
+    }
+
+    /// How many queues were found.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether queue `index` has interrupts; false if there is no such queue, or it was taken.
+    pub fn has_interrupt(&self, index: usize) -> bool {
+        match self.found.get(index) {
+            // SAFETY: Found by the core, and not deleted while the driver is being bound; constant.
+            Some(Some(queue)) => unsafe { (*queue.as_ptr()).callback.is_some() },
+            _ => false,
+        }
+    }
+
+    /// The number of descriptors of queue `index`; `None` if there is no such queue, or it was taken.
+    pub fn size(&self, index: usize) -> Option<u32> {
+        let queue = (*self.found.get(index)?)?;
+        // SAFETY: Found by the core, and not deleted while the driver is being bound.
+        Some(unsafe { virtio_ring::size(queue) })
     }
 }
 
@@ -76,8 +105,10 @@ unsafe fn release<B: Buffer>(token: Token) {
 pub enum AddErrorKind {
     /// The memory could not be mapped for the device: try again later.
     NoMapping,
+    /// No slot has the request's number, or the device still has the one that has it.
+    NoSlot,
     /// The ring did not take it.
-    Ring(virtio_ring::AddErrorKind),
+    Ring(RingErrorKind),
 }
 
 /// Why a buffer was not added, and the buffer.
@@ -98,6 +129,16 @@ pub struct Notification {
 unsafe impl Send for Notification {}
 
 impl Notification {
+    /// # Safety
+    ///
+    /// `vring` is alive.
+    #[inline]
+    pub(crate) unsafe fn new(vring: NonNull<Vring>) -> Self {
+        // SAFETY: By the contract.
+        unsafe { vring.as_ref() }.get_ref();
+        Self { vring }
+    }
+
     /// Tells the device, once it is ready: before, that is forbidden (specification 3.1.1), and
     /// [`Driver::ready`](crate::driver::Driver::ready) is the place to kick.  Any context.
     pub fn send(self) {
@@ -149,7 +190,7 @@ impl<B: Buffer> Virtqueue<B> {
     /// Why not; the buffer comes back.
     pub fn add(&mut self, buffer: B) -> Result<(), AddError<B>> {
         if self.is_broken() {
-            let kind = AddErrorKind::Ring(virtio_ring::AddErrorKind::Broken);
+            let kind = AddErrorKind::Ring(RingErrorKind::Broken);
             return Err(AddError { kind, buffer });
         }
         let (memory, len) = buffer.memory();
@@ -218,8 +259,8 @@ impl<B: Buffer> Virtqueue<B> {
         if !unsafe { self.vring().kick_prepare() } {
             return None;
         }
-        self.vring().get_ref();
-        Some(Notification { vring: self.vring })
+        // SAFETY: By the type invariants, alive.
+        Some(unsafe { Notification::new(self.vring) })
     }
 
     /// Asks the device not to interrupt: a hint.

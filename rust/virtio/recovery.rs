@@ -9,6 +9,7 @@
 
 use crate::{
     device::Device,
+    handle::Handle,
     lifecycle, //
 };
 use core::ptr::{
@@ -49,8 +50,31 @@ struct State {
     enabled: AtomicFlag,
     /// A queue broke: recover whatever the status says.
     broken: AtomicFlag,
+    /// The driver has not looked at its configuration since that changed.
+    changed: AtomicFlag,
     /// Only [`run`] uses it, which never runs twice at a time.
     history: core::cell::UnsafeCell<History>,
+    /// For what drivers leave behind that may outlive their binding.
+    handle: Handle,
+    /// What the bound driver wants to be told of; changed under the device lock.
+    hooks: core::cell::Cell<Hooks>,
+}
+
+/// What a driver is told of with the device lock held.
+#[derive(Clone, Copy)]
+pub(crate) struct Hooks {
+    /// The device does not come back, for which a driver waits that keeps its data.
+    pub(crate) abandon: Option<fn(&Device)>,
+    /// The configuration changed.
+    pub(crate) reconfigure: Option<fn(&Device)>,
+}
+
+impl Hooks {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self {
+        abandon: None,
+        reconfigure: None,
+    };
 }
 
 struct History {
@@ -74,10 +98,13 @@ pub(crate) unsafe fn attach(vdev: NonNull<bindings::virtio_device>) -> Result {
             vdev,
             enabled: AtomicFlag::new(false),
             broken: AtomicFlag::new(false),
+            changed: AtomicFlag::new(false),
             history: core::cell::UnsafeCell::new(History {
                 window: None,
                 attempts: 0,
             }),
+            handle: Handle::new()?,
+            hooks: core::cell::Cell::new(Hooks::NONE),
         },
         GFP_KERNEL,
     )?;
@@ -114,6 +141,31 @@ fn state(dev: &Device) -> Option<&State> {
     unsafe { (*dev.as_raw()).dev.platform_data.cast::<State>().as_ref() }
 }
 
+/// The handle of the device; open while a driver is bound.
+pub(crate) fn handle(dev: &Device) -> Option<&Handle> {
+    state(dev).map(|state| &state.handle)
+}
+
+/// Sets what the bound driver wants to be told of.  The device lock is held.
+pub(crate) fn set_hooks(dev: &Device, hooks: Hooks) {
+    if let Some(state) = state(dev) {
+        state.hooks.set(hooks);
+    }
+}
+
+/// Whether the driver keeps its data while the device is reset.
+pub(crate) fn waits(dev: &Device) -> bool {
+    state(dev).is_some_and(|state| state.hooks.get().abandon.is_some())
+}
+
+/// Tells the driver, if it waits for the device to come back, that it does not.  The device lock is
+/// held, or the system is being suspended or resumed.
+pub(crate) fn abandon(dev: &Device) {
+    if let Some(callback) = state(dev).and_then(|state| state.hooks.get().abandon) {
+        callback(dev);
+    }
+}
+
 /// Switches recovery on while a driver is bound that wants it.
 pub(crate) fn enable(dev: &Device, enabled: bool) {
     if let Some(state) = state(dev) {
@@ -147,6 +199,14 @@ pub(crate) fn schedule_broken(dev: &Device) {
     }
 }
 
+/// Has the driver look at its configuration.  Any context.
+pub(crate) fn schedule_reconfigure(dev: &Device) {
+    if let Some(state) = state(dev).filter(|state| state.enabled.load(Relaxed)) {
+        state.changed.store(true, Relaxed);
+        queue_work(state);
+    }
+}
+
 extern "C" fn work(work: *mut bindings::work_struct) {
     // SAFETY: `work` is the first field of a `State`, which outlives it.
     let state = unsafe { &*work.cast::<State>() };
@@ -156,6 +216,11 @@ extern "C" fn work(work: *mut bindings::work_struct) {
         if dev.driver().is_some() && state.enabled.load(Relaxed) {
             // SAFETY: Works do not run twice at a time.
             run(dev, state, unsafe { &mut *state.history.get() });
+            if state.enabled.load(Relaxed) && state.changed.xchg(false, Full) {
+                if let Some(callback) = state.hooks.get().reconfigure {
+                    callback(dev);
+                }
+            }
         }
     });
 }
@@ -183,6 +248,7 @@ fn run(dev: &Device, state: &State, history: &mut History) {
         let _ = lifecycle::reset_prepare_locked(dev);
         state.enabled.store(false, Relaxed);
         dev.add_status(Status::FAILED);
+        abandon(dev);
         return;
     }
     history.attempts += 1;

@@ -33,6 +33,7 @@ pub mod driver;
 mod fake;
 #[cfg(CONFIG_VIRTIO_DEBUG)]
 mod feature_filter;
+pub mod handle;
 pub mod lifecycle;
 mod negotiate;
 mod ops;

@@ -90,7 +90,7 @@ extern "C" fn probe(vdev: *mut bindings::virtio_device) -> c_int {
             callback: Some(used_buffers),
             ctx: false,
         }];
-        dev.find_queues(&mut infos, &mut [ptr::null_mut()])?;
+        dev.find_queues(&mut infos, &mut [ptr::null_mut()], false)?;
         Ok(0)
     })
 }
