@@ -39,6 +39,7 @@ mod negotiate;
 mod ops;
 pub mod queue;
 mod recovery;
+pub mod requests;
 mod sysfs;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;

@@ -114,6 +114,8 @@ UNSAFE_FENCE = (
     "rust/virtio/queue.rs",  # struct virtqueue
     "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
     "rust/virtio/recovery.rs",  # work items
+    "rust/virtio/requests.rs",  # struct virtqueue, with requests
+    "rust/virtio/requests/slot.rs",  # memory shared with the device
     "rust/virtio/sysfs.rs",  # attribute callbacks
     "rust/virtio/tests.rs",  # binds and unbinds for KUnit
     "rust/virtio/tests/c_driver.rs",  # a struct virtio_driver made by hand
