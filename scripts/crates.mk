@@ -13,6 +13,7 @@ crate-object-virtqueue := rust/virtqueue/virtqueue.o
 crate-object-virtio_ring := rust/virtio_ring/virtio_ring.o
 crate-object-virtio := rust/virtio/virtio.o
 crate-object-pci_ext := rust/abstractions/pci_ext.o
+crate-object-block_mq := rust/abstractions/block_mq.o
 crate-object-hw_random := rust/abstractions/hw_random.o
 
 define crate
@@ -28,6 +29,7 @@ $(eval $(call crate,rust/virtio_ring/virtio_ring.o,virtio_ring,virtio_bindings v
 $(eval $(call crate,rust/virtio/virtio.o,virtio,virtio_bindings virtio_spec virtio_ring))
 $(eval $(call crate,rust/abstractions/pci_ext.o,pci_ext,virtio_bindings))
 $(eval $(call crate,rust/abstractions/hw_random.o,hw_random,virtio_bindings))
+$(eval $(call crate,rust/abstractions/block_mq.o,block_mq,virtio_bindings virtio))
 $(eval $(call crate,drivers/virtio/virtio_pci/virtio_pci.o,virtio_pci,virtio_bindings virtio_spec virtio_ring virtio pci_ext))
 $(eval $(call crate,drivers/char/hw_random/virtio_rng.o,virtio_rng,virtio_spec virtio hw_random))
 $(eval $(call crate,samples/rust/rust_virtio_minimal.o,rust_virtio_minimal,virtio_spec virtio))

@@ -13,5 +13,6 @@
 #endif
 
 #include "barrier.c"
+#include "block.c"
 #include "dma.c"
 #include "virtio.c"

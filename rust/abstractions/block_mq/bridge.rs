@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests of the block layer in a virtqueue.
+
+use crate::{
+    operations::Operations,
+    request::{
+        tag,
+        Request, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::ffi::c_void;
+use virtio::requests::{
+    self,
+    DataDirection,
+    Piece, //
+};
+use virtio_bindings as bindings;
+
+// SAFETY:
+// - the pages of the bios are there, and the block layer leaves them alone, until the request is
+//   ended, for which it must be put together again;
+// - the raw form is the pointer to the request;
+// - the tag does not change until the request is ended or given back.
+unsafe impl<T: Operations> requests::Request for Request<T> {
+    #[inline(always)]
+    fn slot(&self) -> usize {
+        self.tag()
+    }
+
+    #[inline(always)]
+    unsafe fn slot_of(raw: NonNull<c_void>) -> usize {
+        // SAFETY: By the contract, a live request.
+        tag(unsafe { (*raw.cast::<bindings::request>().as_ptr()).tag })
+    }
+
+    #[inline(always)]
+    fn direction(&self) -> DataDirection {
+        if self.op().is_write() {
+            DataDirection::Readable
+        } else {
+            DataDirection::Writable
+        }
+    }
+
+    #[inline(always)]
+    fn pieces<E>(&self, mut f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        let rq = self.as_raw();
+        // SAFETY: By the invariants of `Request`: bios are a list, each with an array of vectors of
+        // which `bi_iter` says which part is the request's.
+        unsafe {
+            let most = (*(*rq).q).limits.max_segment_size.max(1);
+            let mut bio = (*rq).bio;
+            while let Some(current) = bio.as_ref() {
+                let mut vec = current.bi_io_vec.add(current.bi_iter.bi_idx as usize);
+                let mut skip = current.bi_iter.bi_offset;
+                let mut left = current.bi_iter.bi_size;
+                while left != 0 {
+                    let mut offset = (*vec).bv_offset + skip;
+                    let mut rest = ((*vec).bv_len - skip).min(left);
+                    let page = NonNull::new_unchecked((*vec).bv_page);
+                    left -= rest;
+                    while rest != 0 {
+                        let len = rest.min(most);
+                        f(Piece { page, offset, len })?;
+                        offset += len;
+                        rest -= len;
+                    }
+                    skip = 0;
+                    vec = vec.add(1);
+                }
+                bio = current.bi_next;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn into_raw(self) -> NonNull<c_void> {
+        Request::into_raw(self).cast()
+    }
+
+    #[inline(always)]
+    unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract.
+        unsafe { Request::from_raw(raw.cast()) }
+    }
+}
