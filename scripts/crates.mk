@@ -32,6 +32,7 @@ $(eval $(call crate,rust/abstractions/hw_random.o,hw_random,virtio_bindings))
 $(eval $(call crate,rust/abstractions/block_mq.o,block_mq,virtio_bindings virtio))
 $(eval $(call crate,drivers/virtio/virtio_pci/virtio_pci.o,virtio_pci,virtio_bindings virtio_spec virtio_ring virtio pci_ext))
 $(eval $(call crate,drivers/char/hw_random/virtio_rng.o,virtio_rng,virtio_spec virtio hw_random))
+$(eval $(call crate,drivers/block/virtio_blk.o,virtio_blk,virtio_spec virtio block_mq))
 $(eval $(call crate,samples/rust/rust_virtio_minimal.o,rust_virtio_minimal,virtio_spec virtio))
 
 # The kernel's own metadata: the rest follows from these.
@@ -39,4 +40,5 @@ $(obj)/rust/virtio_bindings.o $(obj)/rust/virtio_spec/virtio_spec.o $(obj)/rust/
 	$(objtree)/rust/libkernel.rmeta
 
 clean-files += *.bc $(foreach d,$(rmeta-dirs) drivers/virtio/virtio_pci drivers/char/hw_random \
+	drivers/block \
 	samples/rust,$(d)/*.rmeta $(d)/*.bc)

@@ -161,6 +161,13 @@ pub struct Config {
 
 const _: () = assert!(core::mem::size_of::<Config>() == 96);
 
+impl Config {
+    /// The configuration that these bytes are.
+    pub fn from_bytes(bytes: [u8; 96]) -> Self {
+        zerocopy::transmute!(bytes)
+    }
+}
+
 config_fields! {
     Config;
     /// Size of the device, in sectors of 512 bytes.

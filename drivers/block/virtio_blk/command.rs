@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the device is asked, and what it answers (specification 5.2.6).
+//!
+//! C source: `virtblk_setup_cmd`, `virtblk_setup_discard_write_zeroes_erase`, `virtblk_result` in
+//! `drivers/block/virtio_blk.c`.
+
+use crate::{
+    operations::Request,
+    queue::Virtqueue, //
+};
+use block_mq::{
+    Op,
+    Status, //
+};
+use kernel::prelude::*;
+use virtio::{
+    queue::{
+        AddErrorKind,
+        RingErrorKind, //
+    },
+    requests::{
+        AddError,
+        Command,
+        Data,
+        HEADER_SIZE,
+        INLINE_SIZE, //
+    },
+};
+use virtio_spec::blk::{
+    request_status,
+    RequestType,
+    ID_BYTES,
+    WRITE_ZEROES_FLAG_UNMAP, //
+};
+
+/// Bytes of a range in a discard, a write of zeroes or an erase.
+const RANGE_SIZE: usize = 16;
+
+/// Ranges in a request at most: they travel in its slot.
+pub(crate) const MAX_RANGES: u16 = (INLINE_SIZE / RANGE_SIZE) as u16;
+
+/// What the driver keeps of a request.
+pub(crate) struct RequestData {
+    status: Status,
+    /// Where the data of a zone append went, as the device says.
+    sector: u64,
+    /// The request asks for the identifier.
+    asks_id: bool,
+    id: [u8; ID_BYTES],
+}
+
+impl Default for RequestData {
+    fn default() -> Self {
+        Self {
+            status: Status::IoError,
+            sector: 0,
+            asks_id: false,
+            id: [0; ID_BYTES],
+        }
+    }
+}
+
+impl RequestData {
+    /// How the request ended.
+    #[inline]
+    pub(crate) fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Where the data of a zone append went, in sectors.
+    pub(crate) fn sector(&self) -> u64 {
+        self.sector
+    }
+
+    /// Has the request ask for the identifier.
+    pub(crate) fn ask_id(&mut self) {
+        self.asks_id = true;
+        self.id = [0; ID_BYTES];
+    }
+
+    /// The identifier: what comes before the first zero.
+    pub(crate) fn id(&self) -> ([u8; ID_BYTES], usize) {
+        let len = self.id.iter().position(|byte| *byte == 0);
+        (self.id, len.unwrap_or(ID_BYTES))
+    }
+
+    /// Where the device's answer goes.
+    #[inline]
+    pub(crate) fn reply(&mut self) -> &mut [u8] {
+        if self.asks_id {
+            &mut self.id
+        } else {
+            &mut []
+        }
+    }
+}
+
+/// Why a request was not queued, and the request.
+pub(crate) enum Refused {
+    /// The queue is full.
+    Full(Request),
+    /// There is no memory to map its data.
+    NoMemory(Request),
+    /// The queue takes nothing any more.
+    Broken(Request),
+    /// It will not be queued at all.
+    Never(Request, Status),
+}
+
+impl Refused {
+    /// The request.
+    pub(crate) fn into_request(self) -> Request {
+        match self {
+            Self::Full(request)
+            | Self::NoMemory(request)
+            | Self::Broken(request)
+            | Self::Never(request, _) => request,
+        }
+    }
+}
+
+impl From<AddError<Request>> for Refused {
+    fn from(error: AddError<Request>) -> Self {
+        let AddError { kind, request } = error;
+        match kind {
+            AddErrorKind::NoMapping => Self::NoMemory(request),
+            AddErrorKind::Ring(RingErrorKind::Full) => Self::Full(request),
+            AddErrorKind::Ring(RingErrorKind::Broken) => Self::Broken(request),
+            _ => Self::Never(request, Status::IoError),
+        }
+    }
+}
+
+/// The header of a request.
+#[inline(always)]
+fn header(kind: RequestType, priority: u16, sector: u64) -> [u8; HEADER_SIZE] {
+    // `struct virtio_blk_outhdr`: type, priority, sector.
+    let first = u64::from(kind as u32) | u64::from(priority) << 32;
+    let mut bytes = [0; HEADER_SIZE];
+    let (low, high) = bytes.split_at_mut(HEADER_SIZE / 2);
+    low.copy_from_slice(&first.to_le_bytes());
+    high.copy_from_slice(&sector.to_le_bytes());
+    bytes
+}
+
+/// Bytes of the footer: the status, and of a zone append the sector before it.
+#[inline(always)]
+fn footer_size(op: Op) -> usize {
+    if op == Op::ZoneAppend {
+        9
+    } else {
+        1
+    }
+}
+
+/// Puts a request into the queue.
+///
+/// # Errors
+///
+/// Why not, with the request.
+#[inline]
+pub(crate) fn submit(
+    queue: &mut Virtqueue,
+    mut request: Request,
+    max_zeroes: u32,
+) -> Result<(), Refused> {
+    let op = request.op();
+    let (kind, data, sector) = match op {
+        Op::Read => (RequestType::In, Data::Request, request.sector()),
+        Op::Write => (RequestType::Out, Data::Request, request.sector()),
+        Op::Flush => (RequestType::Flush, Data::None, 0),
+        Op::ZoneAppend => (RequestType::ZoneAppend, Data::Request, request.sector()),
+        Op::ZoneOpen => (RequestType::ZoneOpen, Data::None, request.sector()),
+        Op::ZoneClose => (RequestType::ZoneClose, Data::None, request.sector()),
+        Op::ZoneFinish => (RequestType::ZoneFinish, Data::None, request.sector()),
+        Op::ZoneReset => (RequestType::ZoneReset, Data::None, request.sector()),
+        Op::ZoneResetAll => (RequestType::ZoneResetAll, Data::None, 0),
+        Op::Driver if request.data().asks_id => (RequestType::GetId, Data::Writable(ID_BYTES), 0),
+        Op::Discard | Op::SecureErase | Op::WriteZeroes => {
+            return submit_ranges(queue, request, max_zeroes);
+        }
+        Op::Driver | Op::Other => return Err(Refused::Never(request, Status::NotSupported)),
+    };
+    if op != Op::Driver {
+        // Tags are used again.
+        request.data_mut().asks_id = false;
+    }
+    let command = Command {
+        header: header(kind, request.priority(), sector),
+        data,
+        footer: footer_size(op),
+    };
+    Ok(queue.add(request, &command)?)
+}
+
+/// Puts a discard, a write of zeroes or an erase into the queue.
+#[cold]
+fn submit_ranges(
+    queue: &mut Virtqueue,
+    mut request: Request,
+    max_zeroes: u32,
+) -> Result<(), Refused> {
+    request.data_mut().asks_id = false;
+    let zeroes = RequestType::WriteZeroes;
+    // Ranges of zeroes are as long as the block layer was told a request may be.
+    let (kind, flags, most) = match request.op() {
+        Op::Discard => (RequestType::Discard, 0, u32::MAX),
+        Op::SecureErase => (RequestType::SecureErase, 0, u32::MAX),
+        _ if request.may_unmap() => (zeroes, WRITE_ZEROES_FLAG_UNMAP, max_zeroes),
+        _ => (zeroes, 0, max_zeroes),
+    };
+    let mut ranges = Ranges::new(flags, most);
+    request.for_each_range(|sector, sectors| ranges.push(sector, sectors));
+    let Some(bytes) = ranges.bytes() else {
+        // More than the block layer was told to send.
+        return Err(Refused::Never(request, Status::IoError));
+    };
+    let command = Command {
+        header: header(kind, request.priority(), 0),
+        data: Data::Readable(bytes),
+        footer: footer_size(request.op()),
+    };
+    Ok(queue.add(request, &command)?)
+}
+
+/// Ranges, as the device wants them (`struct virtio_blk_discard_write_zeroes`).
+struct Ranges {
+    bytes: [u8; INLINE_SIZE],
+    filled: usize,
+    flags: u32,
+    /// Sectors of a range at most, not 0.
+    most: u32,
+    overflown: bool,
+}
+
+impl Ranges {
+    fn new(flags: u32, most: u32) -> Self {
+        Self {
+            bytes: [0; INLINE_SIZE],
+            filled: 0,
+            flags,
+            most: most.max(1),
+            overflown: false,
+        }
+    }
+
+    /// Appends a range, in as many parts as it takes.
+    fn push(&mut self, mut sector: u64, mut sectors: u32) {
+        while sectors > self.most && !self.overflown {
+            self.push_part(sector, self.most);
+            sector += u64::from(self.most);
+            sectors -= self.most;
+        }
+        self.push_part(sector, sectors);
+    }
+
+    fn push_part(&mut self, sector: u64, sectors: u32) {
+        let end = self.filled + RANGE_SIZE;
+        let Some(room) = self.bytes.get_mut(self.filled..end) else {
+            self.overflown = true;
+            return;
+        };
+        let words = [
+            sector,
+            u64::from(sectors) | u64::from(self.flags) << 32, //
+        ];
+        for (to, word) in room.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        self.filled = end;
+    }
+
+    /// All of them; `None` if there were too many, or none.
+    fn bytes(&self) -> Option<&[u8]> {
+        let bytes = self.bytes.get(..self.filled)?;
+        (!self.overflown && !bytes.is_empty()).then_some(bytes)
+    }
+}
+
+/// Notes how a request ended: the device wrote `written` bytes, if it `counts` them, and the footer.
+#[inline]
+pub(crate) fn finish(
+    request: &mut Request,
+    written: u32,
+    footer: &[u8; HEADER_SIZE],
+    counts: bool,
+) {
+    let op = request.op();
+    let size = footer_size(op);
+    let data_size = match op {
+        Op::Read => request.bytes(),
+        _ => 0,
+    };
+    let complete = !counts || written >= data_size.saturating_add(size as u32);
+    let status = match footer.get(size - 1) {
+        Some(status) => status_of(*status, complete),
+        None => Status::IoError,
+    };
+    let data = request.data_mut();
+    data.status = status;
+    if op == Op::ZoneAppend {
+        let mut sector = [0; 8];
+        sector.copy_from_slice(footer.first_chunk::<8>().unwrap_or(&[0; 8]));
+        data.sector = u64::from_le_bytes(sector);
+    }
+}
+
+/// What the status byte means, of a request of which the device wrote all, or not.
+fn status_of(status: u8, complete: bool) -> Status {
+    match status {
+        // What it did not write is not what was asked for.
+        request_status::OK if !complete => Status::IoError,
+        request_status::OK => Status::Ok,
+        request_status::UNSUPP => Status::NotSupported,
+        request_status::ZONE_OPEN_RESOURCE => Status::ZoneOpenResource,
+        request_status::ZONE_ACTIVE_RESOURCE => Status::ZoneActiveResource,
+        _ => Status::IoError,
+    }
+}
+
+#[kunit_tests(virtio_blk_command)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_type_priority_and_sector() {
+        let bytes = header(RequestType::Out, 0x4002, 0x0102_0304_0506_0708);
+        assert_eq!(bytes, [1, 0, 0, 0, 2, 0x40, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(header(RequestType::ZoneResetAll, 0, 0)[0], 26);
+    }
+
+    #[test]
+    fn ranges_are_sector_count_and_flags() {
+        let mut ranges = Ranges::new(WRITE_ZEROES_FLAG_UNMAP, u32::MAX);
+        assert_eq!(ranges.bytes().is_none(), true);
+        ranges.push(0x0102_0304_0506_0708, 9);
+        ranges.push(0, u32::MAX);
+        let bytes = ranges.bytes().unwrap_or(&[]);
+        assert_eq!(bytes.len(), 2 * RANGE_SIZE);
+        assert_eq!(
+            bytes[..RANGE_SIZE],
+            [8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 1, 0, 0, 0]
+        );
+        assert_eq!(bytes[24..], [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn more_ranges_than_fit_are_no_request() {
+        let mut ranges = Ranges::new(0, 1);
+        for at in 0..MAX_RANGES {
+            ranges.push(at.into(), 1);
+        }
+        assert_eq!(
+            ranges.bytes().map(<[u8]>::len),
+            Some(usize::from(MAX_RANGES) * RANGE_SIZE)
+        );
+        ranges.push(0, 1);
+        assert_eq!(ranges.bytes().is_none(), true);
+    }
+
+    #[test]
+    fn long_range_is_several() {
+        let mut ranges = Ranges::new(0, 10);
+        ranges.push(100, 25);
+        let bytes = ranges.bytes().unwrap_or(&[]);
+        assert_eq!(bytes.len(), 3 * RANGE_SIZE);
+        for (at, (sector, sectors)) in [(100, 10), (110, 10), (120, 5)].into_iter().enumerate() {
+            assert_eq!(bytes[at * RANGE_SIZE], sector);
+            assert_eq!(bytes[at * RANGE_SIZE + 8], sectors);
+        }
+    }
+
+    #[test]
+    fn status_byte_that_nobody_wrote_is_an_error() {
+        assert_eq!(
+            status_of(request_status::NOT_WRITTEN, true),
+            Status::IoError
+        );
+        for status in 7..=u8::MAX {
+            assert_eq!(status_of(status, true), Status::IoError);
+        }
+        assert_eq!(status_of(request_status::OK, true), Status::Ok);
+        assert_eq!(
+            status_of(request_status::UNSUPP, true),
+            Status::NotSupported
+        );
+    }
+
+    #[test]
+    fn data_that_was_not_written_is_an_error() {
+        assert_eq!(status_of(request_status::OK, false), Status::IoError);
+        assert_eq!(
+            status_of(request_status::UNSUPP, false),
+            Status::NotSupported
+        );
+    }
+}

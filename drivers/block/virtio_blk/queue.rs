@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hardware queue: requests on their way to the device and back.
+//!
+//! C source: `virtio_queue_rq`, `virtblk_done`, `virtblk_poll` in `drivers/block/virtio_blk.c`.
+
+use crate::{
+    command::{
+        self,
+        Refused, //
+    },
+    operations::{
+        Operations,
+        Request, //
+    }, //
+};
+use block_mq::{
+    Batch,
+    HwQueue,
+    Op,
+    QueueResult,
+    RequestList,
+    Requests,
+    Status, //
+};
+use kernel::{
+    new_spinlock_irq,
+    prelude::*,
+    sync::SpinLockIrq,
+    time::Delta, //
+};
+use virtio::{
+    lifecycle::Quiesced,
+    queue::CbState,
+    requests::RequestQueue, //
+};
+
+/// How often a request is started anew before it ends with an error, if others made the device be
+/// reset; one that timed out itself is started anew once.
+const MAX_REQUEUES: u32 = 3;
+
+/// How long a device that was reset for a request may then take for it.
+const SECOND_PATIENCE: Delta = Delta::from_secs(15);
+
+pub(crate) type Virtqueue = RequestQueue<Request>;
+
+/// A hardware queue of the block layer, and its virtqueue.
+#[pin_data]
+pub(crate) struct Queue {
+    #[pin]
+    inner: SpinLockIrq<Inner>,
+}
+
+struct Inner {
+    /// `None` while the device is reset.
+    queue: Option<Virtqueue>,
+    /// The block layer was told to wait.
+    stopped: bool,
+    /// A queue that takes nothing will be recovered: until then, requests wait.
+    waits: bool,
+    /// The device says how much it wrote (not so a legacy one, specification 2.7.8.1).
+    counts: bool,
+    /// Sectors of a range of zeroes at most.
+    max_zeroes: u32,
+}
+
+impl Queue {
+    /// A queue for which requests do not wait yet.
+    pub(crate) fn new(queue: Virtqueue, counts: bool) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- new_spinlock_irq!(Inner {
+                queue: Some(queue),
+                stopped: false,
+                waits: false,
+                counts,
+                max_zeroes: u32::MAX,
+            }),
+        })
+    }
+
+    /// Puts the virtqueue of a device that is back in place.
+    pub(crate) fn replace(&self, queue: Virtqueue) {
+        self.inner.lock().queue = Some(queue);
+    }
+
+    /// Whether requests are to wait for a device that does not take them.
+    pub(crate) fn set_waits(&self, waits: bool) {
+        self.inner.lock().waits = waits;
+    }
+
+    /// Sets how many sectors a range of zeroes may have.
+    pub(crate) fn set_max_zeroes(&self, sectors: u32) {
+        self.inner.lock().max_zeroes = sectors;
+    }
+
+    /// Whether the virtqueue is there, and whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.queue.as_ref().is_some_and(|queue| !queue.is_broken())
+    }
+
+    /// How many requests the device has.
+    pub(crate) fn in_flight(&self) -> u16 {
+        let mut inner = self.inner.lock();
+        inner.queue.as_mut().map_or(0, |queue| queue.in_flight())
+    }
+
+    /// Queues one request.
+    pub(crate) fn queue_rq(
+        &self,
+        hw: &HwQueue<'_, Operations>,
+        request: Request,
+        last: bool,
+    ) -> QueueResult<Operations> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let Some(queue) = &mut inner.queue else {
+            return inner.refuse(hw, request);
+        };
+        let result = command::submit(queue, request, inner.max_zeroes);
+        // Who could not be queued waits for those before.
+        let notification = if last || result.is_err() {
+            queue.kick()
+        } else {
+            None
+        };
+        let result = match result {
+            Ok(()) => QueueResult::Queued,
+            Err(Refused::NoMemory(request)) => QueueResult::Busy(request),
+            Err(Refused::Full(request)) => {
+                inner.stop(hw);
+                QueueResult::Busy(request)
+            }
+            Err(Refused::Broken(request)) => inner.refuse(hw, request),
+            Err(Refused::Never(request, status)) => QueueResult::Fail(request, status),
+        };
+        drop(guard);
+        if let Some(notification) = notification {
+            notification.send();
+        }
+        result
+    }
+
+    /// Queues the requests of a list, and tells the device once.
+    pub(crate) fn queue_rqs(&self, list: &mut RequestList<'_, Operations>) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let Some(queue) = inner.queue.as_mut().filter(|queue| !queue.is_broken()) else {
+            return;
+        };
+        let mut refused = None;
+        while let Some(request) = list.next() {
+            if let Err(error) = command::submit(queue, request, inner.max_zeroes) {
+                // Tried again by itself, and the rest too.
+                refused = Some(error.into_request());
+                break;
+            }
+        }
+        let notification = queue.kick();
+        drop(guard);
+        if let Some(notification) = notification {
+            notification.send();
+        }
+        if let Some(request) = refused {
+            request.requeue_now();
+        }
+    }
+
+    /// Tells the device of what was queued.
+    pub(crate) fn commit(&self) {
+        let mut guard = self.inner.lock();
+        let notification = guard.queue.as_mut().and_then(Virtqueue::kick);
+        drop(guard);
+        if let Some(notification) = notification {
+            notification.send();
+        }
+    }
+
+    /// Ends what the device has done.  Interrupt context, or any other.
+    pub(crate) fn interrupt(&self) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let mut done = Requests::new();
+        if let Some(queue) = &mut inner.queue {
+            loop {
+                queue.disable_callbacks();
+                drain(queue, inner.counts, &mut done);
+                if queue.enable_callbacks() == CbState::Armed || queue.is_broken() {
+                    break;
+                }
+            }
+        }
+        let restart = inner.restarts(&done);
+        drop(guard);
+        Batch::with(|batch| end(done, restart, batch));
+    }
+
+    /// Ends what the device has done on a queue without interrupts, and says how much it was.
+    pub(crate) fn poll(&self, batch: &mut Batch<'_>) -> u32 {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let mut done = Requests::new();
+        let count = match &mut inner.queue {
+            Some(queue) => drain(queue, inner.counts, &mut done),
+            None => 0,
+        };
+        let restart = inner.restarts(&done);
+        drop(guard);
+        end(done, restart, batch);
+        count
+    }
+
+    /// Tells the device again of what it has, and looks whether its answer was missed.
+    pub(crate) fn nudge(&self) {
+        let notification = self.inner.lock().queue.as_mut().map(Virtqueue::renotify);
+        if let Some(notification) = notification {
+            notification.send();
+        }
+        self.interrupt();
+    }
+
+    /// Gives the virtqueue up, and has the device recovered.
+    pub(crate) fn give_up(&self) {
+        if let Some(queue) = &mut self.inner.lock().queue {
+            queue.give_up();
+        }
+    }
+
+    /// Takes back what a device that was reset had: to be started anew, or to end with an error.
+    pub(crate) fn take_all(&self, proof: &Quiesced<'_>, anew: bool) {
+        let mut queue = self.inner.lock().queue.take();
+        while let Some(request) = queue.as_mut().and_then(|queue| queue.drain(proof)) {
+            if core::mem::take(&mut self.inner.lock().stopped) {
+                request.restart_queue();
+            }
+            let (most, patience) = match request.expirations() {
+                0 => (MAX_REQUEUES, None),
+                _ => (1, Some(SECOND_PATIENCE)),
+            };
+            // What went to a zone must not go there twice.
+            if anew && request.op() != Op::ZoneAppend && request.requeues() < most {
+                request.requeue(patience);
+            } else {
+                request.end(Status::IoError);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Has the block layer wait until something comes back.
+    fn stop(&mut self, hw: &HwQueue<'_, Operations>) {
+        self.stopped = true;
+        hw.stop();
+    }
+
+    /// Does with a request what is to be done while there is no device to take it.
+    fn refuse(
+        &mut self,
+        hw: &HwQueue<'_, Operations>,
+        request: Request,
+    ) -> QueueResult<Operations> {
+        if self.waits {
+            self.stop(hw);
+            QueueResult::Busy(request)
+        } else {
+            QueueResult::Fail(request, Status::IoError)
+        }
+    }
+
+    /// Whether the block layer is to go on, since something came back.
+    fn restarts(&mut self, done: &Requests<Operations>) -> bool {
+        !done.is_empty() && core::mem::take(&mut self.stopped)
+    }
+}
+
+/// Takes what the device has done off the queue, and says how much it was.
+#[inline]
+fn drain(queue: &mut Virtqueue, counts: bool, requests: &mut Requests<Operations>) -> u32 {
+    let mut count = 0;
+    while let Some(done) = queue.get_buf(|request| request.data_mut().reply()) {
+        let mut request = done.request;
+        command::finish(&mut request, done.written, &done.footer, counts);
+        requests.push(request);
+        count += 1;
+    }
+    count
+}
+
+/// Ends requests, without the lock, and has the block layer go on if it waits for that.
+#[inline]
+fn end(mut requests: Requests<Operations>, restarts: bool, batch: &mut Batch<'_>) {
+    while let Some(request) = requests.pop() {
+        if restarts {
+            request.restart_queue();
+        }
+        // Those of a batch do not wake who could not be queued.
+        let plain =
+            !restarts && request.data().status() == Status::Ok && request.op() != Op::ZoneAppend;
+        batch.complete(request, plain);
+    }
+}
