@@ -54,7 +54,9 @@ def healthy_guest(config: Config) -> Iterator[World]:
         disk.write_bytes(bytes(SIZE))
         rules = Path(name) / "rules"
         # The sector after the last but one MiB cannot be written.
-        rules.write_text(f'[inject-error]\nevent = "pwritev"\nerrno = "5"\nsector = "{(SIZE - MIB) >> 9}"\nonce = "off"\n')
+        rules.write_text(
+            f'[inject-error]\nevent = "pwritev"\nerrno = "5"\nsector = "{(SIZE - MIB) >> 9}"\nonce = "off"\n'
+        )
         config.default_devices = False
         config.qemu_args += ["-object", "throttle-group,id=limit"]
         config.qemu_args += ["-blockdev", f"driver=file,node-name=file,filename={disk}"]
@@ -91,7 +93,7 @@ def late_requests_are_not_lost(world: World) -> None:
     """Requests that the device takes too long for make it be reset, and are done all the same."""
     world.is_rust()
     world.shell(f"echo 2000 >{SYSFS}/queue/io_timeout")
-    world.shell("dd if=/dev/urandom of=/tmp/late bs=4096 count=%d" % LATE)
+    world.shell(f"dd if=/dev/urandom of=/tmp/late bs=4096 count={LATE}")
     world.limit(1)
     try:
         world.shell(
