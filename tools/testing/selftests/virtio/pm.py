@@ -4,7 +4,7 @@
 
 # guest *: --accel tcg-single
 # guest release: --kernel release --timeout 600
-# guest debug: --kernel debug --timeout 900
+# guest debug: --kernel debug --memory 1024 --timeout 900
 """
 
 import contextlib
