@@ -6,7 +6,7 @@
 #
 # The kernel's command line names the registers of each device, and nobody asks for the drivers by alias.
 #
-# guest *: --machine microvm --no-default-devices --device rng --device blk --device net --device serial
+# guest *: --machine microvm --swap virtio_blk=c --no-default-devices --device rng --device blk --device net --device serial
 # long modern: --kernel release --qemu "-global virtio-mmio.force-legacy=off"
 # guest modern-packed: --kernel release --qemu "-global virtio-mmio.force-legacy=off -global virtio-device.packed=on"
 # long legacy: --kernel release

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""PCI errors (AER) that QEMU injects below drivers at work: entropy (Rust), block and network (C).
+"""PCI errors (AER) that QEMU injects below drivers at work: entropy and block (Rust), network (C).
 
 # guest release: --kernel release
+# long c-block: --kernel release --swap virtio_blk=c
 # long debug: --kernel debug --timeout 900
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from guest import ksft, working_guest
@@ -16,11 +18,15 @@ from guest.working_guest import DISK, PATIENCE, World
 # Packets that are malformed are fatal errors, poisoned ones are not; both come after the other kind, and twice.
 FATAL, NON_FATAL = "MALF_TLP", "POISON_TLP"
 ORDER = (FATAL, NON_FATAL, NON_FATAL, FATAL)
+C_BLOCK = "virtio_blk=c" in sys.argv
+RUST_DEVICES = ("rng0",) if C_BLOCK else ("rng0", "blk0")
 # Where the device of a C driver is seen, and what uses it.
 C_DEVICES = {
     "blk0": ("$(dirname $(grep -l content /sys/block/vd*/serial))", f"dd if={DISK} of=/dev/null count=1 iflag=direct"),
     "net0": ("/sys/class/net/eth0", "ping -q -c 1 -W 5 10.0.2.2"),
 }
+if not C_BLOCK:
+    del C_DEVICES["blk0"]
 
 
 @contextlib.contextmanager
@@ -41,11 +47,12 @@ def inject(world: World, device: str, error: str, outcome: str) -> None:
     world.shell.wait(f"[ $({count}) -gt {before} ]", PATIENCE)
 
 
-def entropy_recovers(world: World) -> None:
-    """The Rust driver stops, and goes on after the reset."""
-    for error in ORDER:
-        inject(world, "rng0", error, "successful")
-        world.works()
+def rust_drivers_recover(world: World) -> None:
+    """A Rust driver stops, and goes on after the reset."""
+    for device in RUST_DEVICES:
+        for error in ORDER:
+            inject(world, device, error, "successful")
+            world.works()
 
 
 def c_drivers_are_left_alone(world: World) -> None:
@@ -70,7 +77,7 @@ def c_drivers_lose_the_device(world: World) -> None:
 if __name__ == "__main__":
     ksft.run_in_one(
         healthy_guest,
-        entropy_recovers,
+        rust_drivers_recover,
         c_drivers_are_left_alone,
         c_drivers_lose_the_device,
     )

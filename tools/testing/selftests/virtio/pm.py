@@ -114,7 +114,7 @@ def suspend_to_ram(world: World) -> None:
 
 
 def hibernation_image(world: World) -> None:
-    """The memory is written to a disk of the C driver, read from it again, and gone on with."""
+    """The memory is written to a disk, read from it again, and gone on with."""
     world.shell(f"mkswap /dev/{SWAP} && swapon /dev/{SWAP}")
     world.shell(f"cat /sys/block/{SWAP}/dev >/sys/power/resume; echo test_resume >/sys/power/disk")
     for _ in range(IMAGES):

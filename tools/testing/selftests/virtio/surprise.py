@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Functions that are gone before their drivers are told: entropy (Rust), block and network (C).
+"""Functions that are gone before their drivers are told: entropy and block (Rust), network (C).
 
 QEMU 10.0 always asks first.  So the port is told to forward neither accesses nor DMA: its function answers nothing any
 more, and never uses a buffer that it has.  (Unlike those of a real one, its registers read as 0, not as ones.)
@@ -46,7 +46,7 @@ def network_vanishes(world: World) -> None:
 
 
 def idle_disk_vanishes(world: World) -> None:
-    """A C driver; requests in flight would never end, on the C stack neither."""
+    """No requests are in flight: C virtio_blk would wait for them for ever, ours until they time out."""
     world.shell("rm /tmp/load; wait; touch /tmp/load")
     vanish(world, "virtio_blk")
 

@@ -4,8 +4,8 @@
 # The kernel's C transport virtio_vdpa under the Rust core.  The devices are the kernel's simulators, which
 # work on vringh: the C code for the other side of a ring (drivers/vhost/vringh.c), against ours.
 #
-# guest release: --kernel release --root full --timeout 600 --no-default-devices
-# long debug: --kernel debug --root full --timeout 900 --no-default-devices
+# guest release: --kernel release --swap virtio_blk=c --root full --timeout 600 --no-default-devices
+# long debug: --kernel debug --swap virtio_blk=c --root full --timeout 900 --no-default-devices
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
