@@ -10,7 +10,7 @@
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
 
-OURS="virtio_ring virtio virtio_pci virtio_rng"
+OURS="virtio_ring virtio virtio_pci virtio_rng virtio_blk"
 
 # Its name says nothing, the twins share it; out-of-tree modules taint, and a build has its own srcversion.
 is_ours() {
@@ -58,7 +58,7 @@ tests=2
 
 ktap_print_header
 ktap_set_plan "$tests"
-ktap_test_result "core, transport and entropy driver are ours" core_is_ours
+ktap_test_result "core, transport, entropy and block driver are ours" core_is_ours
 ktap_test_result "the other modules of virtio are the kernel's" drivers_are_c
 if [ "$tests" -gt 2 ]; then
 	ktap_test_result "the root file system is 9p over virtio" root_is_9p
