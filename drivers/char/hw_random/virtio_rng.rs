@@ -71,7 +71,7 @@ const READ_DEADLINE_MS: u32 = 30_000;
 
 /// The same while the device has given nothing since a reader waited in vain: one is enough.
 /// It is not reset for that: QEMU 10.0 ends if a vhost-user device is, whose process is gone.
-const SILENT_DEADLINE_MS: u32 = 1_000;
+const SILENT_DEADLINE_MS: u32 = 10_000;
 
 /// Empty buffers in a row that a reader puts up with.
 const MAX_EMPTY: u32 = 8;
