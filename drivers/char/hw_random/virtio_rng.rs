@@ -69,10 +69,6 @@ const BUFFERS: usize = 2;
 /// How long a reader waits for the device, in milliseconds.
 const READ_DEADLINE_MS: u32 = 30_000;
 
-/// The same while the device has given nothing since a reader waited in vain: one is enough.
-/// It is not reset for that: QEMU 10.0 ends if a vhost-user device is, whose process is gone.
-const SILENT_DEADLINE_MS: u32 = 10_000;
-
 /// Empty buffers in a row that a reader puts up with.
 const MAX_EMPTY: u32 = 8;
 
@@ -111,8 +107,6 @@ struct State {
     spare: [Option<Buffer>; BUFFERS],
     /// Empty buffers in a row.
     empty: u32,
-    /// The device has given nothing since a reader waited in vain.
-    silent: bool,
     removed: bool,
 }
 
@@ -177,25 +171,14 @@ impl State {
 
     fn next(&mut self) -> Option<Completed<Buffer>> {
         self.position = 0;
-        let completed = self.queue.get_buf()?;
-        self.silent = false;
-        Some(completed)
-    }
-
-    /// How long a reader waits, in milliseconds.
-    fn patience(&self) -> u32 {
-        if self.silent {
-            SILENT_DEADLINE_MS
-        } else {
-            READ_DEADLINE_MS
-        }
+        self.queue.get_buf()
     }
 }
 
 impl Generator for Source {
     fn read(&self, out: &mut ReadBuf<'_>, wait: bool) -> Result {
+        let mut left: Jiffies = msecs_to_jiffies(READ_DEADLINE_MS);
         let mut state = self.state.lock();
-        let mut left: Jiffies = msecs_to_jiffies(state.patience());
         loop {
             if state.removed {
                 return Err(ENODEV);
@@ -218,10 +201,7 @@ impl Generator for Source {
             }
             left = match self.used.wait_interruptible_timeout(&mut state, left) {
                 CondVarTimeoutResult::Woken { jiffies } => jiffies,
-                CondVarTimeoutResult::Timeout => {
-                    state.silent = true;
-                    return Err(ETIMEDOUT);
-                }
+                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
                 CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
             };
         }
@@ -261,7 +241,6 @@ impl Driver for VirtioRng {
                     position: 0,
                     spare,
                     empty: 0,
-                    silent: false,
                     removed: false,
                 }),
                 used <- new_condvar!(),
