@@ -20,6 +20,7 @@ PROPTEST_CASES_LONG = "20000"
 # More than an index of 16 bits counts.
 VRINGH_TRANSFERS = 100_000
 VRINGH_TRANSFERS_LONG = 2_000_000
+TARGET = paths.TOP / "target"
 
 
 def tests(long: bool) -> Iterator[Command]:
@@ -27,7 +28,7 @@ def tests(long: bool) -> Iterator[Command]:
     cases = {"PROPTEST_CASES": PROPTEST_CASES_LONG} if long else {}
     yield Command("host/cargo-test", ("cargo", "test", "--workspace", "--quiet"), cases)
     # loom replaces the atomics at compile time, hence a target directory of its own.
-    loom = {"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(paths.TOP / "target/loom"), "LOOM_MAX_PREEMPTIONS": "3"}
+    loom = {"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": str(TARGET / "loom"), "LOOM_MAX_PREEMPTIONS": "3"}
     yield Command(
         "host/loom", ("cargo", "test", "--release", "--quiet", "-p", "virtqueue-tests", "--test", "loom"), loom
     )
@@ -49,6 +50,8 @@ def tests(long: bool) -> Iterator[Command]:
 
 def run(report: Report, long: bool) -> None:
     """Run the suite."""
+    # cargo moves a fresh target directory into its place, and with it away what a second cargo has begun in there.
+    TARGET.mkdir(exist_ok=True)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         try:
             for _ in pool.map(lambda test: run_command(test, report), tests(long)):

@@ -4,13 +4,29 @@
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from guest import paths
 
-from check import suite_guest, suite_style
+from check import suite_guest, suite_host, suite_style
 from check.ktap import FAIL
+from check.report import Report
 from check.suite_guest import Instance
 from check.suite_kunit import cases
+
+
+class Host(unittest.TestCase):
+    def test_the_target_directory_stands_before_the_first_cargo(self) -> None:
+        seen = []
+        with tempfile.TemporaryDirectory() as name:
+            target = Path(name) / "target"
+            with (
+                mock.patch.object(suite_host, "TARGET", target),
+                mock.patch.object(suite_host, "run_command", lambda _test, _report: seen.append(target.is_dir())),
+            ):
+                suite_host.run(Report(), long=False)
+        self.assertTrue(seen)
+        self.assertTrue(all(seen))
 
 
 class Guests(unittest.TestCase):
