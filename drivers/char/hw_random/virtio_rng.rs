@@ -2,7 +2,7 @@
 
 //! Entropy driver: `/dev/hwrng` from a virtio device (specification 5.4).
 //!
-//! Two buffers are with the device, or one while the other is read.  Every byte that the device
+//! Two buffers are with the device, or with its bytes in our hands.  Every byte that the device
 //! wrote is handed out once, in the order of the device, and wiped.
 
 #![forbid(unsafe_code)]
@@ -69,6 +69,10 @@ const BUFFERS: usize = 2;
 /// How long a reader waits for the device, in milliseconds.
 const READ_DEADLINE_MS: u32 = 30_000;
 
+/// The same while the device has not answered the reader before: readers wait for each other, and
+/// none of them is to wait for the silence of all.
+const SILENT_DEADLINE_MS: u32 = 10_000;
+
 /// Empty buffers in a row that a reader puts up with.
 const MAX_EMPTY: u32 = 8;
 
@@ -97,16 +101,20 @@ struct Source {
 
 /// # Invariants
 ///
-/// `position` is at most the number of bytes that the device wrote to `current`.
+/// `position` is at most the number of bytes that the device wrote to the first of `filled`, and 0
+/// if there is none.
 struct State {
     queue: Virtqueue<Buffer>,
-    /// The buffer that is being read, and how far.
-    current: Option<Completed<Buffer>>,
+    /// What the device gave, in its order, without gaps.
+    filled: [Option<Completed<Buffer>>; BUFFERS],
+    /// How much of the first of them is read.
     position: usize,
     /// Buffers that could not be lent, to be tried again.
     spare: [Option<Buffer>; BUFFERS],
     /// Empty buffers in a row.
     empty: u32,
+    /// A reader waited in vain, and the device has given nothing since.
+    silent: bool,
     removed: bool,
 }
 
@@ -129,6 +137,17 @@ impl State {
         }
     }
 
+    /// Takes from the device what it has used, before it can take its word back.
+    fn fetch(&mut self) {
+        for free in self.filled.iter_mut().filter(|slot| slot.is_none()) {
+            *free = self.queue.get_buf();
+            if free.is_none() {
+                break;
+            }
+            self.silent = false;
+        }
+    }
+
     /// Moves bytes to `out` until it is full or the device has given no more.
     ///
     /// # Errors
@@ -137,14 +156,15 @@ impl State {
     fn copy(&mut self, out: &mut ReadBuf<'_>) -> Result {
         self.lend_spare();
         while out.remaining() != 0 {
-            let Some(mut current) = self.current.take().or_else(|| self.next()) else {
+            self.fetch();
+            let Some(mut first) = self.filled.first_mut().and_then(Option::take) else {
                 return if self.queue.is_broken() {
                     Err(EIO)
                 } else {
                     Ok(())
                 };
             };
-            let fresh = current
+            let fresh = first
                 .bytes_mut()
                 .get_mut(self.position..)
                 .unwrap_or_default();
@@ -153,12 +173,14 @@ impl State {
                 taken.fill(0);
             }
             self.position += count;
-            if self.position < current.written() as usize {
+            if self.position < first.written() as usize {
                 // INVARIANT: Less than what was written.
-                self.current = Some(current);
+                self.filled[0] = Some(first);
             } else {
-                let was_empty = current.written() == 0;
-                self.lend(current.into_inner());
+                self.filled.rotate_left(1);
+                self.position = 0;
+                let was_empty = first.written() == 0;
+                self.lend(first.into_inner());
                 self.empty = if was_empty { self.empty + 1 } else { 0 };
                 if self.empty > MAX_EMPTY {
                     self.empty = 0;
@@ -168,17 +190,16 @@ impl State {
         }
         Ok(())
     }
-
-    fn next(&mut self) -> Option<Completed<Buffer>> {
-        self.position = 0;
-        self.queue.get_buf()
-    }
 }
 
 impl Generator for Source {
     fn read(&self, out: &mut ReadBuf<'_>, wait: bool) -> Result {
-        let mut left: Jiffies = msecs_to_jiffies(READ_DEADLINE_MS);
         let mut state = self.state.lock();
+        let mut left: Jiffies = msecs_to_jiffies(if state.silent {
+            SILENT_DEADLINE_MS
+        } else {
+            READ_DEADLINE_MS
+        });
         loop {
             if state.removed {
                 return Err(ENODEV);
@@ -201,7 +222,10 @@ impl Generator for Source {
             }
             left = match self.used.wait_interruptible_timeout(&mut state, left) {
                 CondVarTimeoutResult::Woken { jiffies } => jiffies,
-                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
+                CondVarTimeoutResult::Timeout => {
+                    state.silent = true;
+                    return Err(ETIMEDOUT);
+                }
                 CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
             };
         }
@@ -237,10 +261,11 @@ impl Driver for VirtioRng {
             pin_init!(Source {
                 state <- new_spinlock_irq!(State {
                     queue,
-                    current: None,
+                    filled: [const { None }; BUFFERS],
                     position: 0,
                     spare,
                     empty: 0,
+                    silent: false,
                     removed: false,
                 }),
                 used <- new_condvar!(),
@@ -266,7 +291,7 @@ impl Driver for VirtioRng {
 
     fn used_buffers(data: Pin<&Data>, _queue: u32) {
         // A reader that found nothing holds the lock until it waits: with it, none is missed.
-        drop(data.source.state.lock());
+        data.source.state.lock().fetch();
         data.source.used.notify_all();
     }
 
