@@ -57,7 +57,7 @@ def _command(config: Config, image: Path, tree: Path, work: Path, console: Path)
     serial = [] if config.terminal else ["-set", f"chardev.console.path={console.resolve()}"]
     qemu = shlex.join([*built.args, *serial, *config.qemu_args])
     memory = config.memory if config.memory[-1].isalpha() else f"{config.memory}M"
-    arguments = ["ignore_loglevel", "no_timer_check", *config.append]
+    arguments = ["ignore_loglevel", *run.BUSY_HOST, *config.append]
     command = ["vng", "--run", str(image), "--root", str(tree), "--force-9p", "--user", "root", "--cwd", str(tree)]
     command += ["--memory", memory, "--cpus", config.smp, f"--qemu-opts={qemu}"]
     if accel.choose(config.accel, config.qemu, image) is accel.TCG:
