@@ -11,6 +11,7 @@
 //! pass and to hand one descriptor to the ring: nothing is allocated, and nothing but the data is
 //! mapped.
 
+mod request;
 mod slot;
 
 use crate::{
@@ -37,17 +38,26 @@ use kernel::{
 use slot::{
     Slot,
     SLOT_SIZE,
-    TABLE_ROOM, //
+    TABLE_ROOM,
+    UNIT, //
 };
-use virtio_bindings as bindings;
 use virtio_ring::{
     CbState,
     Direction,
     Segment,
+    Table,
     Token,
     Vring, //
 };
 
+pub use request::{
+    AddError,
+    Command,
+    Data,
+    Done,
+    Piece,
+    Request, //
+};
 pub use virtio_ring::Direction as DataDirection;
 
 /// Bytes of a header, and of the longest footer.
@@ -59,98 +69,9 @@ pub const INLINE_SIZE: usize = slot::INLINE_SIZE;
 /// Slots that are allocated together.
 const SLOTS_PER_BLOCK: usize = 64;
 
-/// Memory of one piece: part of a page, or of pages that follow each other.
-#[derive(Clone, Copy)]
-pub struct Piece {
-    /// The first page.
-    pub page: NonNull<bindings::page>,
-    /// Where it begins, in bytes from there.
-    pub offset: u32,
-    /// Its length in bytes, not 0.
-    pub len: u32,
-}
-
-/// A request with its data.
-///
-/// # Safety
-///
-/// - what `pieces` shows is valid memory, which stays so, and is left alone but by the rules of DMA,
-///   until the request was put together again by `from_raw`;
-/// - `from_raw` gives back the very request that `into_raw` took apart;
-/// - `slot_of` says of what `into_raw` returned what `slot` said of the request.
-pub unsafe trait Request: Send + Sized {
-    /// The number of the request: no other that is in the same queue has it.
-    fn slot(&self) -> usize;
-
-    /// The number of a request that was taken apart.
-    ///
-    /// # Safety
-    ///
-    /// `raw` comes from `into_raw`, and was not put together since.
-    unsafe fn slot_of(raw: NonNull<c_void>) -> usize;
-
-    /// What the device does with the data.
-    fn direction(&self) -> Direction;
-
-    /// Calls `f` for the data, piece by piece, until it fails.
-    ///
-    /// # Errors
-    ///
-    /// Those of `f`.
-    fn pieces<E>(&self, f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E>;
-
-    /// Takes the request apart.
-    fn into_raw(self) -> NonNull<c_void>;
-
-    /// Puts it together again.
-    ///
-    /// # Safety
-    ///
-    /// `raw` comes from `into_raw`, and is used once.
-    unsafe fn from_raw(raw: NonNull<c_void>) -> Self;
-}
-
-/// The data of a command.
-#[derive(Clone, Copy)]
-pub enum Data<'a> {
-    /// There is none.
-    None,
-    /// What the request brings along.
-    Request,
-    /// These bytes, at most [`INLINE_SIZE`], for the device to read.
-    Readable(&'a [u8]),
-    /// So many bytes, at most [`INLINE_SIZE`], for the device to write: see
-    /// [`RequestQueue::get_buf`].
-    Writable(usize),
-}
-
-/// What is asked of the device.
-pub struct Command<'a> {
-    /// What the device reads first.
-    pub header: [u8; HEADER_SIZE],
-    /// The data between header and footer.
-    pub data: Data<'a>,
-    /// Bytes of the footer, 1 to [`HEADER_SIZE`].
-    pub footer: usize,
-}
-
-/// Why a request was not added, and the request.
-pub struct AddError<R> {
-    /// Why.
-    pub kind: AddErrorKind,
-    /// The request.
-    pub request: R,
-}
-
-/// A request that came back from the device.
-pub struct Done<R> {
-    /// The request.
-    pub request: R,
-    /// How many bytes the device says it wrote, footer included; no more than there were.
-    pub written: u32,
-    /// The footer, read once; all ones where the device did not write it.
-    pub footer: [u8; HEADER_SIZE],
-}
+/// Tables for data that is too scattered for that of a slot; when all are in use, the ring itself has
+/// to do.
+const LARGE_TABLES: usize = 16;
 
 /// A virtqueue for requests of type `R`.
 ///
@@ -164,8 +85,10 @@ pub struct Done<R> {
 pub struct RequestQueue<R: Request> {
     vring: NonNull<Vring>,
     slots: KVVec<Slot>,
-    /// Where the data of tables was mapped to, [`TABLE_ROOM`] for each slot: only where mappings are
-    /// to be undone.  (The ring remembers chains by itself.)
+    large: LargeTables,
+    /// Where the data of tables was mapped to, [`TABLE_ROOM`] for each slot, and behind them as many as
+    /// a ring has descriptors for each large table: only where mappings are to be undone.  (The ring
+    /// remembers chains by itself.)
     copies: KVVec<Segment>,
     /// A chain for the ring itself, while it is put together.
     chain: KVVec<Segment>,
@@ -177,6 +100,25 @@ pub struct RequestQueue<R: Request> {
 
 // SAFETY: The queue is used through `&mut`; requests are `Send`.
 unsafe impl<R: Request> Send for RequestQueue<R> {}
+
+/// Tables as long as a chain may be.
+struct LargeTables {
+    /// Where they are, for us and for the device.
+    tables: KVec<(NonNull<u8>, u64)>,
+    /// Those that are not in use.
+    free: KVec<u16>,
+    /// Descriptors of one.
+    room: u16,
+}
+
+/// The table of a request: where it is, for us and for the device, its room, and where the copies of
+/// its segments begin.
+struct TablePlace {
+    memory: NonNull<u8>,
+    address: u64,
+    room: u16,
+    copies: usize,
+}
 
 /// Why a request cannot be put together.
 enum Stop {
@@ -221,6 +163,11 @@ impl Queues<'_> {
         let mut queue = RequestQueue {
             vring: NonNull::from(vring),
             slots: KVVec::new(),
+            large: LargeTables {
+                tables: KVec::new(),
+                free: KVec::new(),
+                room: u16::try_from(vring.num_free()).unwrap_or(u16::MAX),
+            },
             copies: KVVec::new(),
             chain: KVVec::new(),
             // No chain may be longer than its ring, a table neither (section 2.7.5.3.1).
@@ -251,11 +198,67 @@ impl<R: Request> RequestQueue<R> {
                 self.slots.push(slot, GFP_KERNEL)?;
             }
         }
-        if vring.mapper().uses_api() && self.indirect {
+        if !self.indirect {
+            return Ok(());
+        }
+        if self.large.room > TABLE_ROOM {
+            let size = usize::from(self.large.room) * UNIT;
+            for at in 0..LARGE_TABLES {
+                // SAFETY: As above.
+                let shared = unsafe { vring.share(size)? };
+                let table = (shared.memory, shared.address);
+                self.large.tables.push(table, GFP_KERNEL)?;
+                self.large.free.push(at as u16, GFP_KERNEL)?;
+            }
+        }
+        if vring.mapper().uses_api() {
             let nothing = Segment { addr: 0, len: 0 };
-            self.copies = KVVec::from_elem(nothing, count * usize::from(TABLE_ROOM), GFP_KERNEL)?;
+            let large = self.large.tables.len() * usize::from(self.large.room);
+            let all = count * usize::from(TABLE_ROOM) + large;
+            self.copies = KVVec::from_elem(nothing, all, GFP_KERNEL)?;
         }
         Ok(())
+    }
+
+    /// Where the table of slot `index` is: its own, or the large one that it has.
+    #[inline(always)]
+    fn table_place(&self, index: usize) -> Option<TablePlace> {
+        let slot = self.slots.get(index)?;
+        let Some(large) = slot.large else {
+            return Some(TablePlace {
+                memory: slot.table_memory(),
+                address: slot.table_address(),
+                room: TABLE_ROOM,
+                copies: index.wrapping_mul(usize::from(TABLE_ROOM)),
+            });
+        };
+        let (memory, address) = *self.large.tables.get(usize::from(large))?;
+        let before = self.slots.len() * usize::from(TABLE_ROOM);
+        Some(TablePlace {
+            memory,
+            address,
+            room: self.large.room,
+            copies: before + usize::from(large) * usize::from(self.large.room),
+        })
+    }
+
+    /// Gives slot `index` a large table.  False if there is none.
+    #[cold]
+    fn take_large(&mut self, index: usize) -> bool {
+        let (Some(slot), Some(large)) = (self.slots.get_mut(index), self.large.free.pop()) else {
+            return false;
+        };
+        slot.large = Some(large);
+        true
+    }
+
+    /// Takes back the large table of slot `index`, if it has one.
+    #[inline(always)]
+    fn give_large(&mut self, index: usize) {
+        if let Some(large) = self.slots.get_mut(index).and_then(|slot| slot.large.take()) {
+            // It was there before: there is room.
+            let _ = self.large.free.push_within_capacity(large);
+        }
     }
 
     fn vring(&self) -> &Vring {
@@ -336,17 +339,22 @@ impl<R: Request> RequestQueue<R> {
             _ => return Err(AddErrorKind::NoSlot),
         }
         if self.indirect {
-            match self.fill_table(index, request, command) {
+            let stop = match self.fill_table(index, request, command) {
                 Ok(prepared) => return Ok(prepared),
-                Err(Stop::Mapping) => return Err(AddErrorKind::NoMapping),
-                // Too scattered for the table: the ring itself has room for more.
-                Err(Stop::Room) => {}
+                Err(stop) => stop,
+            };
+            // SAFETY: Not handed to the device.
+            unsafe { self.unmap_table(index) };
+            match stop {
+                Stop::Mapping => return Err(AddErrorKind::NoMapping),
+                // Too scattered for a table, or no large one is left: the ring itself has to do.
+                Stop::Room => {}
             }
         }
         self.fill_chain(index, request, command)
     }
 
-    /// Writes the request to the table of its slot.
+    /// Writes the request to the table of its slot, or to a large one.
     #[inline(always)]
     fn fill_table(
         &mut self,
@@ -354,60 +362,101 @@ impl<R: Request> RequestQueue<R> {
         request: &R,
         command: &Command<'_>,
     ) -> Result<Prepared, Stop> {
-        // SAFETY: By the type invariants; it does not borrow `self`.
-        let vring = unsafe { self.vring.as_ref() };
-        let slot = self.slots.get_mut(index).ok_or(Stop::Room)?;
-        // SAFETY: The table's part of what was shared; the ring outlives this function.
-        let mut table = unsafe { vring.table(slot.table_memory(), TABLE_ROOM) };
-        table.set(0, slot.header(), Direction::Readable, false);
-        let mut count = 1;
-        let mut bytes = 0;
-        let mut dir = Direction::Readable;
-        if let Some((segment, inline_dir)) = slot.inline(command) {
-            table.set(count, segment, inline_dir, false);
-            count += 1;
-            (bytes, dir) = (u64::from(segment.len), inline_dir);
-        } else if matches!(command.data, Data::Request) {
-            dir = request.direction();
-            let copies = self.copies.get_mut(index * usize::from(TABLE_ROOM)..);
-            let mut copies = copies.unwrap_or_default().iter_mut();
-            let filled = request.pieces(|piece| {
-                // One is left for the footer.
-                if count + 1 >= TABLE_ROOM {
-                    return Err(Stop::Room);
-                }
-                // SAFETY: By the contract of `Request`; unmapped when it comes back.
-                let segment = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
-                if let Some(copy) = copies.next() {
-                    *copy = segment;
-                }
-                table.set(count, segment, dir, false);
-                count += 1;
-                bytes += u64::from(segment.len);
-                Ok(())
-            });
-            if !self.copies.is_empty() {
-                (slot.mapped, slot.direction) = (count - 1, dir);
-                if let Err(stop) = filled {
-                    // SAFETY: Mapped above, and not handed to the device.
-                    unsafe { self.unmap_table(index) };
-                    return Err(stop);
-                }
-            }
-            filled?;
+        let data = matches!(command.data, Data::Request);
+        // One is for the header, one for the footer.
+        if data && request.max_pieces() > usize::from(TABLE_ROOM - 2) && !self.take_large(index) {
+            return Err(Stop::Room);
         }
+        let place = self.table_place(index).ok_or(Stop::Room)?;
+        let slot = self.slots.get(index).ok_or(Stop::Room)?;
+        // SAFETY: Part of what was shared with that much room; the ring outlives this function.
+        let mut table = unsafe { self.vring().table(place.memory, place.room) };
+        table.push(slot.header(), table.access(Direction::Readable));
+        let (bytes, dir) = if let Some((segment, dir)) = slot.inline(command) {
+            table.push(segment, table.access(dir));
+            (u64::from(segment.len), dir)
+        } else if !data {
+            (0, Direction::Readable)
+        } else if self.copies.is_empty() {
+            let dir = request.direction();
+            (self.push_data(request, dir, &mut table)?, dir)
+        } else {
+            let dir = request.direction();
+            let bytes = self.push_mapped(index, &place, request, dir, &mut table)?;
+            (bytes, dir)
+        };
         let slot = self.slots.get(index).ok_or(Stop::Room)?;
         let footer = slot.footer(command);
-        table.set(count, footer, Direction::Writable, true);
+        table.finish(footer, table.access(Direction::Writable));
         let (readable, writable) = match dir {
             Direction::Readable => (bytes, 0),
             Direction::Writable => (0, bytes),
         };
+        let count = place.room.wrapping_sub(table.left());
         Ok(Prepared::Table {
-            table: slot.table(count + 1),
-            readable: readable + HEADER_SIZE as u64,
-            writable: writable + u64::from(footer.len),
+            table: Segment {
+                addr: place.address,
+                len: u32::from(count).wrapping_mul(UNIT as u32),
+            },
+            readable: readable.wrapping_add(HEADER_SIZE as u64),
+            writable: writable.wrapping_add(footer.len.into()),
         })
+    }
+
+    /// Writes the data to a table, with mappings that need not be undone, and says how many bytes.
+    #[inline(always)]
+    fn push_data(&self, request: &R, dir: Direction, table: &mut Table) -> Result<u64, Stop> {
+        let vring = self.vring();
+        let access = table.access(dir);
+        let mut bytes = 0_u64;
+        request.pieces(|piece| {
+            // SAFETY: By the contract of `Request`.
+            let segment = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
+            bytes = bytes.wrapping_add(segment.len.into());
+            // One is left for the footer.
+            if table.left() <= 1 || !table.push(segment, access) {
+                return Err(Stop::Room);
+            }
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Maps the data, writes it to a table, and says how many bytes.
+    #[inline(never)]
+    fn push_mapped(
+        &mut self,
+        index: usize,
+        place: &TablePlace,
+        request: &R,
+        dir: Direction,
+        table: &mut Table,
+    ) -> Result<u64, Stop> {
+        // SAFETY: By the type invariants; it does not borrow `self`.
+        let vring = unsafe { self.vring.as_ref() };
+        let access = table.access(dir);
+        let mut bytes = 0_u64;
+        let mut count = 0;
+        let copies = self.copies.get_mut(place.copies..).unwrap_or_default();
+        let mut copies = copies.iter_mut();
+        let filled = request.pieces(|piece| {
+            // One is left for the footer.
+            if table.left() <= 1 {
+                return Err(Stop::Room);
+            }
+            let copy = copies.next().ok_or(Stop::Room)?;
+            // SAFETY: By the contract of `Request`; unmapped when it comes back.
+            *copy = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
+            count += 1;
+            bytes = bytes.wrapping_add(copy.len.into());
+            table.push(*copy, access);
+            Ok(())
+        });
+        if let Some(slot) = self.slots.get_mut(index) {
+            (slot.mapped, slot.direction) = (count, dir);
+        }
+        filled?;
+        Ok(bytes)
     }
 
     /// Writes the request to `chain`: the device takes no tables, or the data is too scattered for
@@ -465,21 +514,37 @@ impl<R: Request> RequestQueue<R> {
         Ok(Prepared::Chain { readable, mapped })
     }
 
-    /// Undoes the mappings of a table's data.
+    /// Undoes the mappings of a table's data, and takes a large table back.
     ///
     /// # Safety
     ///
     /// The device does not own the request.
     #[inline]
     unsafe fn unmap_table(&mut self, index: usize) {
+        if !self.copies.is_empty() {
+            // SAFETY: By the contract.
+            unsafe { self.unmap_copies(index) };
+        }
+        self.give_large(index);
+    }
+
+    /// Undoes the mappings of a table's data.
+    ///
+    /// # Safety
+    ///
+    /// As [`RequestQueue::unmap_table`].
+    unsafe fn unmap_copies(&mut self, index: usize) {
+        let Some(place) = self.table_place(index) else {
+            return;
+        };
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
         let count = usize::from(core::mem::take(&mut slot.mapped));
-        let start = index * usize::from(TABLE_ROOM);
-        for segment in self.copies.get(start..start + count).unwrap_or_default() {
+        let copies = self.copies.get(place.copies..place.copies + count);
+        for segment in copies.unwrap_or_default() {
             // SAFETY: By the contract; mapped when it was added.
             unsafe { unmap(vring, *segment, slot.direction) };
         }
@@ -528,10 +593,8 @@ impl<R: Request> RequestQueue<R> {
         // SAFETY: By the type invariants; every token comes back once.
         let mut request = unsafe { R::from_raw(token.data) };
         let index = request.slot();
-        if !self.copies.is_empty() {
-            // SAFETY: The device gave the request back.
-            unsafe { self.unmap_table(index) };
-        }
+        // SAFETY: The device gave the request back.
+        unsafe { self.unmap_table(index) };
         let slot = self.slots.get_mut(index)?;
         slot.in_flight = false;
         let footer = slot.read_footer();

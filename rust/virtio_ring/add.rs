@@ -37,19 +37,19 @@ pub(crate) struct Table {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
-    addr: u64,
-    rest: u64,
+    pub(crate) addr: u64,
+    pub(crate) rest: u64,
 }
 
 /// Where `len`, `flags` and `next` (packed: `id`, `flags`) sit in the second word.
-pub(crate) fn split_entry(segment: Segment, flags: u16, next: u16) -> Entry {
+fn split_entry(segment: Segment, flags: u16, next: u16) -> Entry {
     Entry {
         addr: segment.addr.to_le(),
         rest: (u64::from(segment.len) | u64::from(flags) << 32 | u64::from(next) << 48).to_le(),
     }
 }
 
-pub(crate) fn packed_entry(segment: Segment, flags: u16) -> Entry {
+fn packed_entry(segment: Segment, flags: u16) -> Entry {
     Entry {
         addr: segment.addr.to_le(),
         rest: (u64::from(segment.len) | u64::from(flags) << 48).to_le(),

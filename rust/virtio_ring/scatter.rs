@@ -6,11 +6,7 @@
 //! Specification: 2.7.5.3, 2.8.7 (indirect descriptors).
 
 use crate::{
-    add::{
-        packed_entry,
-        split_entry,
-        Entry, //
-    },
+    add::Entry,
     body::Area,
     mapper::Mapper,
     trace,
@@ -32,44 +28,76 @@ use virtqueue::{
     Segment, //
 };
 
-/// An indirect table in memory that is shared with the device; written to, never read.
+/// An indirect table in memory that is shared with the device: written to from the start to the end,
+/// never read.
 ///
 /// # Invariants
 ///
-/// `entries` has room for `room` descriptors of 16 bytes, for as long as this exists.
+/// `entry` has room for `left` descriptors of 16 bytes, for as long as this exists.
 pub struct Table {
-    entries: NonNull<Entry>,
-    room: u16,
-    packed: bool,
+    entry: NonNull<Entry>,
+    left: u16,
+    /// The second word of the next descriptor, but for length and access: that another one follows,
+    /// and which.
+    word: u64,
+    /// What that grows by with each.
+    step: u64,
+    /// Where the access flag is.
+    shift: u32,
 }
 
+/// What the device may do with a segment, as the descriptors of one table say it.
+#[derive(Clone, Copy)]
+pub struct Access(u64);
+
 impl Table {
-    /// Descriptors that fit.
-    #[inline]
-    pub fn room(&self) -> u16 {
-        self.room
+    /// Descriptors that still fit.
+    #[inline(always)]
+    pub fn left(&self) -> u16 {
+        self.left
     }
 
-    /// Writes descriptor `at`; beyond the room, nothing.  `last` ends the chain.
+    /// How this table says that the device may do `dir`.
     #[inline(always)]
-    pub fn set(&mut self, at: u16, segment: Segment, dir: Direction, last: bool) {
-        if at >= self.room {
-            return;
-        }
-        let write = match dir {
+    pub fn access(&self, dir: Direction) -> Access {
+        Access(match dir {
             Direction::Readable => 0,
-            Direction::Writable => desc::WRITE,
+            Direction::Writable => u64::from(desc::WRITE) << self.shift,
+        })
+    }
+
+    /// Writes the next descriptor, after which another one comes.  False if there is no room.
+    #[inline(always)]
+    pub fn push(&mut self, segment: Segment, access: Access) -> bool {
+        let word = self.word;
+        self.word = word.wrapping_add(self.step);
+        self.write(segment, word | access.0)
+    }
+
+    /// Writes the last descriptor.  False if there is no room.
+    #[inline(always)]
+    pub fn finish(&mut self, segment: Segment, access: Access) -> bool {
+        self.write(segment, access.0)
+    }
+
+    #[inline(always)]
+    fn write(&mut self, segment: Segment, word: u64) -> bool {
+        let Some(left) = self.left.checked_sub(1) else {
+            return false;
         };
-        let entry = if self.packed {
-            packed_entry(segment, write)
-        } else if last {
-            split_entry(segment, write, 0)
-        } else {
-            split_entry(segment, write | desc::NEXT, at + 1)
+        let entry = Entry {
+            addr: segment.addr.to_le(),
+            rest: (word | u64::from(segment.len)).to_le(),
         };
-        // SAFETY: By the type invariants, `at` is in bounds; the device may read at any time, so
-        // the write is volatile.
-        unsafe { self.entries.add(usize::from(at)).write_volatile(entry) };
+        // SAFETY: By the type invariants, there is room; the device may read at any time, so the
+        // write is volatile.
+        // INVARIANT: One less.
+        unsafe {
+            self.entry.write_volatile(entry);
+            self.entry = self.entry.add(1);
+        }
+        self.left = left;
+        true
     }
 }
 
@@ -125,11 +153,21 @@ impl Vring {
     /// the ring outlives the table.
     #[inline]
     pub unsafe fn table(&self, memory: NonNull<u8>, room: u16) -> Table {
+        let next = u64::from(desc::NEXT) << 32;
+        // Split: the flags, and behind them the number of the next one.  Packed: flags alone, and
+        // that the table goes on is understood.
+        let (word, step, shift) = if self.is_packed() {
+            (0, 0, 48)
+        } else {
+            (next | 1 << 48, 1 << 48, 32)
+        };
         // INVARIANT: By the contract.
         Table {
-            entries: memory.cast(),
-            room,
-            packed: self.is_packed(),
+            entry: memory.cast(),
+            left: room,
+            word,
+            step,
+            shift,
         }
     }
 

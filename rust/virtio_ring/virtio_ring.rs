@@ -35,6 +35,7 @@ pub use mapper::{
     Mapper, //
 };
 pub use scatter::{
+    Access,
     SharedMemory,
     Table, //
 };

@@ -45,6 +45,12 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
     }
 
     #[inline(always)]
+    fn max_pieces(&self) -> usize {
+        // SAFETY: By the invariants of `Request`.
+        unsafe { (*self.as_raw()).nr_phys_segments }.into()
+    }
+
+    #[inline(always)]
     fn pieces<E>(&self, mut f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         let rq = self.as_raw();
         // SAFETY: By the invariants of `Request`: bios are a list, each with an array of vectors of
@@ -57,16 +63,25 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
                 let mut skip = current.bi_iter.bi_offset;
                 let mut left = current.bi_iter.bi_size;
                 while left != 0 {
-                    let mut offset = (*vec).bv_offset + skip;
-                    let mut rest = ((*vec).bv_len - skip).min(left);
+                    // What is subtracted is never more, and a page frame has an address: nothing wraps.
+                    let mut offset = (*vec).bv_offset.wrapping_add(skip);
+                    let mut rest = (*vec).bv_len.wrapping_sub(skip).min(left);
                     let page = NonNull::new_unchecked((*vec).bv_page);
-                    left -= rest;
-                    while rest != 0 {
-                        let len = rest.min(most);
-                        f(Piece { page, offset, len })?;
-                        offset += len;
-                        rest -= len;
+                    left = left.wrapping_sub(rest);
+                    while rest > most {
+                        f(Piece {
+                            page,
+                            offset,
+                            len: most,
+                        })?;
+                        offset = offset.wrapping_add(most);
+                        rest = rest.wrapping_sub(most);
                     }
+                    f(Piece {
+                        page,
+                        offset,
+                        len: rest,
+                    })?;
                     skip = 0;
                     vec = vec.add(1);
                 }

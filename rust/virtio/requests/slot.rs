@@ -46,6 +46,8 @@ pub(super) struct Slot {
     pub(super) direction: Direction,
     /// Entries of the queue's copies that are to be unmapped.
     pub(super) mapped: u16,
+    /// The large table that is used in place of the slot's own.
+    pub(super) large: Option<u16>,
 }
 
 impl Slot {
@@ -60,6 +62,7 @@ impl Slot {
             in_flight: false,
             direction: Direction::Readable,
             mapped: 0,
+            large: None,
         }
     }
 
@@ -70,7 +73,8 @@ impl Slot {
 
     fn segment(&self, offset: usize, len: usize) -> Segment {
         Segment {
-            addr: self.address + offset as u64,
+            // No memory ends at the last address.
+            addr: self.address.wrapping_add(offset as u64),
             len: len as u32,
         }
     }
@@ -87,10 +91,10 @@ impl Slot {
         self.segment(FOOTER_OFFSET, command.footer.clamp(1, HEADER_SIZE))
     }
 
-    /// The first `count` descriptors of the table.
+    /// Where the device finds the table.
     #[inline(always)]
-    pub(super) fn table(&self, count: u16) -> Segment {
-        self.segment(TABLE_OFFSET, usize::from(count) * UNIT)
+    pub(super) fn table_address(&self) -> u64 {
+        self.address.wrapping_add(TABLE_OFFSET as u64)
     }
 
     /// Where the table is.
@@ -212,7 +216,10 @@ mod tests {
             let mut parts = [
                 slot.footer(&command),
                 slot.header(),
-                slot.table(3),
+                Segment {
+                    addr: slot.table_address(),
+                    len: 3 * UNIT as u32,
+                },
                 slot.inline(&command)
                     .map_or(segment(0, 0), |(segment, _)| segment),
             ];
@@ -223,8 +230,8 @@ mod tests {
             }
             assert_eq!(end, ADDRESS + SLOT_SIZE as u64);
             // A table with no inline data has all the rest.
-            let table = slot.table(TABLE_ROOM);
-            assert_eq!(table.addr + u64::from(table.len), end);
+            let room = u64::from(TABLE_ROOM) * UNIT as u64;
+            assert_eq!(slot.table_address() + room, end);
         })
     }
 
