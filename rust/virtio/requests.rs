@@ -11,6 +11,7 @@
 //! pass and to hand one descriptor to the ring: nothing is allocated, and nothing but the data is
 //! mapped.
 
+mod any;
 mod request;
 mod slot;
 
@@ -27,6 +28,7 @@ use crate::{
     },
     recovery, //
 };
+use any::LargeTables;
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -38,15 +40,14 @@ use kernel::{
 use slot::{
     Slot,
     SLOT_SIZE,
-    TABLE_ROOM,
-    UNIT, //
+    TABLE_ROOM, //
 };
 use virtio_ring::{
+    Broken,
     CbState,
     Direction,
     Segment,
-    Table,
-    Token,
+    TableFormat,
     Vring, //
 };
 
@@ -69,9 +70,8 @@ pub const INLINE_SIZE: usize = slot::INLINE_SIZE;
 /// Slots that are allocated together.
 const SLOTS_PER_BLOCK: usize = 64;
 
-/// Tables for data that is too scattered for that of a slot; when all are in use, the ring itself has
-/// to do.
-const LARGE_TABLES: usize = 16;
+/// Pieces of data that fit into the table of a slot, with header and footer.
+const MAX_PIECES: usize = TABLE_ROOM as usize - 2;
 
 /// A virtqueue for requests of type `R`.
 ///
@@ -93,6 +93,12 @@ pub struct RequestQueue<R: Request> {
     /// A chain for the ring itself, while it is put together.
     chain: KVVec<Segment>,
     indirect: bool,
+    /// Requests with data of their own take a table, and nothing of it is to be undone.
+    plain: bool,
+    /// There may be something to undo when a request comes back: mappings, or a large table.
+    undoes: bool,
+    /// How tables are written.
+    format: TableFormat,
     /// Something was added since the last kick.
     added: bool,
     _requests: PhantomData<R>,
@@ -100,48 +106,6 @@ pub struct RequestQueue<R: Request> {
 
 // SAFETY: The queue is used through `&mut`; requests are `Send`.
 unsafe impl<R: Request> Send for RequestQueue<R> {}
-
-/// Tables as long as a chain may be.
-struct LargeTables {
-    /// Where they are, for us and for the device.
-    tables: KVec<(NonNull<u8>, u64)>,
-    /// Those that are not in use.
-    free: KVec<u16>,
-    /// Descriptors of one.
-    room: u16,
-}
-
-/// The table of a request: where it is, for us and for the device, its room, and where the copies of
-/// its segments begin.
-struct TablePlace {
-    memory: NonNull<u8>,
-    address: u64,
-    room: u16,
-    copies: usize,
-}
-
-/// Why a request cannot be put together.
-enum Stop {
-    /// The table is too short.
-    Room,
-    /// The data cannot be mapped now.
-    Mapping,
-}
-
-/// A request whose slot is filled and whose data is mapped.
-enum Prepared {
-    /// It has a table, with so many bytes to read and to write.
-    Table {
-        table: Segment,
-        readable: u64,
-        writable: u64,
-    },
-    /// It is in `chain`, with so many segments to read; its own data, if it is there, is mapped.
-    Chain {
-        readable: usize,
-        mapped: Option<Direction>,
-    },
-}
 
 impl Queues<'_> {
     /// Takes queue `index` for requests with numbers below `slots`.  May sleep.
@@ -163,15 +127,14 @@ impl Queues<'_> {
         let mut queue = RequestQueue {
             vring: NonNull::from(vring),
             slots: KVVec::new(),
-            large: LargeTables {
-                tables: KVec::new(),
-                free: KVec::new(),
-                room: u16::try_from(vring.num_free()).unwrap_or(u16::MAX),
-            },
+            large: LargeTables::new(vring.num_free()),
             copies: KVVec::new(),
             chain: KVVec::new(),
             // No chain may be longer than its ring, a table neither (section 2.7.5.3.1).
             indirect: vring.has_indirect() && vring.num_free() >= TABLE_ROOM.into(),
+            plain: false,
+            undoes: false,
+            format: vring.table_format(),
             added: false,
             _requests: PhantomData,
         };
@@ -194,71 +157,24 @@ impl<R: Request> RequestQueue<R> {
                 let address = shared.address + (at * SLOT_SIZE) as u64;
                 // SAFETY: Inside of what was allocated, which lives as long as the ring, to which
                 // this handle has a reference.
-                let slot = unsafe { Slot::new(shared.memory.add(at * SLOT_SIZE), address) };
+                let slot =
+                    unsafe { Slot::new(shared.memory.add(at * SLOT_SIZE), address, &self.format) };
                 self.slots.push(slot, GFP_KERNEL)?;
             }
         }
         if !self.indirect {
             return Ok(());
         }
-        if self.large.room > TABLE_ROOM {
-            let size = usize::from(self.large.room) * UNIT;
-            for at in 0..LARGE_TABLES {
-                // SAFETY: As above.
-                let shared = unsafe { vring.share(size)? };
-                let table = (shared.memory, shared.address);
-                self.large.tables.push(table, GFP_KERNEL)?;
-                self.large.free.push(at as u16, GFP_KERNEL)?;
-            }
-        }
-        if vring.mapper().uses_api() {
+        // SAFETY: As above.
+        unsafe { self.large.fill(vring)? };
+        self.plain = !vring.mapper().uses_api();
+        self.undoes = !self.plain;
+        if !self.plain {
             let nothing = Segment { addr: 0, len: 0 };
-            let large = self.large.tables.len() * usize::from(self.large.room);
-            let all = count * usize::from(TABLE_ROOM) + large;
+            let all = count * usize::from(TABLE_ROOM) + self.large.descriptors();
             self.copies = KVVec::from_elem(nothing, all, GFP_KERNEL)?;
         }
         Ok(())
-    }
-
-    /// Where the table of slot `index` is: its own, or the large one that it has.
-    #[inline(always)]
-    fn table_place(&self, index: usize) -> Option<TablePlace> {
-        let slot = self.slots.get(index)?;
-        let Some(large) = slot.large else {
-            return Some(TablePlace {
-                memory: slot.table_memory(),
-                address: slot.table_address(),
-                room: TABLE_ROOM,
-                copies: index.wrapping_mul(usize::from(TABLE_ROOM)),
-            });
-        };
-        let (memory, address) = *self.large.tables.get(usize::from(large))?;
-        let before = self.slots.len() * usize::from(TABLE_ROOM);
-        Some(TablePlace {
-            memory,
-            address,
-            room: self.large.room,
-            copies: before + usize::from(large) * usize::from(self.large.room),
-        })
-    }
-
-    /// Gives slot `index` a large table.  False if there is none.
-    #[cold]
-    fn take_large(&mut self, index: usize) -> bool {
-        let (Some(slot), Some(large)) = (self.slots.get_mut(index), self.large.free.pop()) else {
-            return false;
-        };
-        slot.large = Some(large);
-        true
-    }
-
-    /// Takes back the large table of slot `index`, if it has one.
-    #[inline(always)]
-    fn give_large(&mut self, index: usize) {
-        if let Some(large) = self.slots.get_mut(index).and_then(|slot| slot.large.take()) {
-            // It was there before: there is room.
-            let _ = self.large.free.push_within_capacity(large);
-        }
     }
 
     fn vring(&self) -> &Vring {
@@ -272,297 +188,71 @@ impl<R: Request> RequestQueue<R> {
     ///
     /// Why not; the request comes back.  `Full` passes when a request comes back from the device,
     /// `NoMapping` with time.
-    #[inline]
-    pub fn add(&mut self, request: R, command: &Command<'_>) -> Result<(), AddError<R>> {
-        let slot = request.slot();
-        let prepared = match self.prepare(&request, command) {
-            Ok(prepared) => prepared,
-            Err(kind) => return Err(AddError { kind, request }),
-        };
-        let token = Token::mapped(request.into_raw());
-        // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
-        // back, by the contract of `Request`.
-        let result = unsafe {
-            match &prepared {
-                Prepared::Table {
-                    table,
-                    readable,
-                    writable,
-                } => match (u32::try_from(*readable), u32::try_from(*writable)) {
-                    (Ok(readable), Ok(writable)) => {
-                        self.vring().add_indirect(*table, readable, writable, token)
-                    }
-                    _ => Err((virtio_ring::AddErrorKind::TooLong, token)),
-                },
-                Prepared::Chain { readable, .. } => {
-                    let middle = (*readable).min(self.chain.len());
-                    let (readable, writable) = self.chain.split_at(middle);
-                    self.vring().add(readable, writable, token)
-                }
-            }
-        };
-        match result {
-            Ok(()) => {
-                if let Some(slot) = self.slots.get_mut(slot) {
-                    slot.in_flight = true;
-                }
-                self.added = true;
-                Ok(())
-            }
-            Err((kind, token)) => {
-                // SAFETY: Mapped by `prepare`, and not handed to the device.
-                unsafe {
-                    match prepared {
-                        Prepared::Table { .. } => self.unmap_table(slot),
-                        Prepared::Chain { mapped, .. } => self.unmap_chain(mapped, 1),
-                    }
-                }
-                Err(AddError {
-                    kind: AddErrorKind::Ring(kind),
-                    // SAFETY: Taken apart above.
-                    request: unsafe { R::from_raw(token.data) },
-                })
-            }
-        }
-    }
-
-    /// Fills the slot, and maps the data.
     #[inline(always)]
-    fn prepare(&mut self, request: &R, command: &Command<'_>) -> Result<Prepared, AddErrorKind> {
-        let index = request.slot();
-        match self.slots.get_mut(index) {
-            Some(slot) if !slot.in_flight => {
-                if !slot.fill(command) {
-                    return Err(AddErrorKind::Ring(virtio_ring::AddErrorKind::TooLong));
-                }
-            }
-            _ => return Err(AddErrorKind::NoSlot),
-        }
-        if self.indirect {
-            let stop = match self.fill_table(index, request, command) {
-                Ok(prepared) => return Ok(prepared),
-                Err(stop) => stop,
-            };
-            // SAFETY: Not handed to the device.
-            unsafe { self.unmap_table(index) };
-            match stop {
-                Stop::Mapping => return Err(AddErrorKind::NoMapping),
-                // Too scattered for a table, or no large one is left: the ring itself has to do.
-                Stop::Room => {}
-            }
-        }
-        self.fill_chain(index, request, command)
-    }
-
-    /// Writes the request to the table of its slot, or to a large one.
-    #[inline(always)]
-    fn fill_table(
-        &mut self,
-        index: usize,
-        request: &R,
-        command: &Command<'_>,
-    ) -> Result<Prepared, Stop> {
-        let data = matches!(command.data, Data::Request);
-        // One is for the header, one for the footer.
-        if data && request.max_pieces() > usize::from(TABLE_ROOM - 2) && !self.take_large(index) {
-            return Err(Stop::Room);
-        }
-        let place = self.table_place(index).ok_or(Stop::Room)?;
-        let slot = self.slots.get(index).ok_or(Stop::Room)?;
-        // SAFETY: Part of what was shared with that much room; the ring outlives this function.
-        let mut table = unsafe { self.vring().table(place.memory, place.room) };
-        table.push(slot.header(), table.access(Direction::Readable));
-        let (bytes, dir) = if let Some((segment, dir)) = slot.inline(command) {
-            table.push(segment, table.access(dir));
-            (u64::from(segment.len), dir)
-        } else if !data {
-            (0, Direction::Readable)
-        } else if self.copies.is_empty() {
-            let dir = request.direction();
-            (self.push_data(request, dir, &mut table)?, dir)
+    pub fn add(&mut self, request: R, command: Command<'_>) -> Result<(), AddError<R>> {
+        let Command {
+            header,
+            data,
+            footer,
+        } = command;
+        if self.plain && matches!(data, Data::Request) && request.max_pieces() <= MAX_PIECES {
+            self.add_plain(request, header, footer)
         } else {
-            let dir = request.direction();
-            let bytes = self.push_mapped(index, &place, request, dir, &mut table)?;
-            (bytes, dir)
+            // Put together here, so that it need not be in memory for the others.
+            let command = Command {
+                header,
+                data,
+                footer,
+            };
+            self.add_any(request, &command)
+        }
+    }
+
+    /// Adds a request with data of its own that fits into the table of its slot, where mapping is no
+    /// more than to know an address: the usual case, for which everything is in registers.
+    #[inline(always)]
+    fn add_plain(
+        &mut self,
+        request: R,
+        header: [u8; HEADER_SIZE],
+        footer_size: usize,
+    ) -> Result<(), AddError<R>> {
+        let Some(slot) = self.slots.get(request.slot()) else {
+            let kind = AddErrorKind::NoSlot;
+            return Err(AddError { kind, request });
         };
-        let slot = self.slots.get(index).ok_or(Stop::Room)?;
-        let footer = slot.footer(command);
-        table.finish(footer, table.access(Direction::Writable));
-        let (readable, writable) = match dir {
+        slot.fill_ends(header);
+        let footer = slot.footer(footer_size);
+        let Some(count) = slot.fill_plain(&request, &self.format, footer) else {
+            let command = Command {
+                header,
+                data: Data::Request,
+                footer: footer_size,
+            };
+            return self.add_any(request, &command);
+        };
+        let table = slot.table(count);
+        let bytes = request.bytes();
+        let (readable, writable) = match request.direction() {
             Direction::Readable => (bytes, 0),
             Direction::Writable => (0, bytes),
         };
-        let count = place.room.wrapping_sub(table.left());
-        Ok(Prepared::Table {
-            table: Segment {
-                addr: place.address,
-                len: u32::from(count).wrapping_mul(UNIT as u32),
-            },
-            readable: readable.wrapping_add(HEADER_SIZE as u64),
-            writable: writable.wrapping_add(footer.len.into()),
-        })
-    }
-
-    /// Writes the data to a table, with mappings that need not be undone, and says how many bytes.
-    #[inline(always)]
-    fn push_data(&self, request: &R, dir: Direction, table: &mut Table) -> Result<u64, Stop> {
-        let vring = self.vring();
-        let access = table.access(dir);
-        let mut bytes = 0_u64;
-        request.pieces(|piece| {
-            // SAFETY: By the contract of `Request`.
-            let segment = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
-            bytes = bytes.wrapping_add(segment.len.into());
-            // One is left for the footer.
-            if table.left() <= 1 || !table.push(segment, access) {
-                return Err(Stop::Room);
+        // The block layer's limit for a request is far from where this would end.
+        let readable = readable.saturating_add(HEADER_SIZE as u32);
+        let writable = writable.saturating_add(footer.len);
+        let raw = request.into_raw();
+        // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
+        // back, by the contract of `Request`.
+        match unsafe { self.vring().add_indirect(table, readable, writable, raw) } {
+            Ok(()) => {
+                self.added = true;
+                Ok(())
             }
-            Ok(())
-        })?;
-        Ok(bytes)
-    }
-
-    /// Maps the data, writes it to a table, and says how many bytes.
-    #[inline(never)]
-    fn push_mapped(
-        &mut self,
-        index: usize,
-        place: &TablePlace,
-        request: &R,
-        dir: Direction,
-        table: &mut Table,
-    ) -> Result<u64, Stop> {
-        // SAFETY: By the type invariants; it does not borrow `self`.
-        let vring = unsafe { self.vring.as_ref() };
-        let access = table.access(dir);
-        let mut bytes = 0_u64;
-        let mut count = 0;
-        let copies = self.copies.get_mut(place.copies..).unwrap_or_default();
-        let mut copies = copies.iter_mut();
-        let filled = request.pieces(|piece| {
-            // One is left for the footer.
-            if table.left() <= 1 {
-                return Err(Stop::Room);
-            }
-            let copy = copies.next().ok_or(Stop::Room)?;
-            // SAFETY: By the contract of `Request`; unmapped when it comes back.
-            *copy = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
-            count += 1;
-            bytes = bytes.wrapping_add(copy.len.into());
-            table.push(*copy, access);
-            Ok(())
-        });
-        if let Some(slot) = self.slots.get_mut(index) {
-            (slot.mapped, slot.direction) = (count, dir);
-        }
-        filled?;
-        Ok(bytes)
-    }
-
-    /// Writes the request to `chain`: the device takes no tables, or the data is too scattered for
-    /// ours.
-    fn fill_chain(
-        &mut self,
-        index: usize,
-        request: &R,
-        command: &Command<'_>,
-    ) -> Result<Prepared, AddErrorKind> {
-        const TOO_LONG: AddErrorKind = AddErrorKind::Ring(virtio_ring::AddErrorKind::TooLong);
-        // SAFETY: By the type invariants; it does not borrow `self`.
-        let vring = unsafe { self.vring.as_ref() };
-        let slot = self.slots.get(index).ok_or(AddErrorKind::NoSlot)?;
-        let chain = &mut self.chain;
-        chain.clear();
-        // The capacity is that of the ring: what is longer does not fit there either.
-        let mut push = |segment| chain.push_within_capacity(segment).map_err(|_| TOO_LONG);
-        push(slot.header())?;
-        let mut dir = Direction::Readable;
-        let mut mapped = None;
-        let filled = if let Some((segment, inline_dir)) = slot.inline(command) {
-            dir = inline_dir;
-            push(segment)
-        } else if matches!(command.data, Data::Request) {
-            dir = request.direction();
-            mapped = Some(dir);
-            request.pieces(|piece| {
-                // SAFETY: By the contract of `Request`; unmapped when it comes back.
-                let segment =
-                    unsafe { map(vring, piece, dir) }.map_err(|_| AddErrorKind::NoMapping)?;
-                push(segment).inspect_err(|_| {
-                    // SAFETY: Mapped just now.
-                    unsafe { unmap(vring, segment, dir) }
-                })
-            })
-        } else {
-            Ok(())
-        };
-        let last = self.chain.len();
-        let footer = slot.footer(command);
-        let filled = filled.and_then(|()| {
-            let pushed = self.chain.push_within_capacity(footer);
-            pushed.map_err(|_| TOO_LONG)
-        });
-        if let Err(kind) = filled {
-            // SAFETY: Mapped above, and not handed to the device; the footer is not there.
-            unsafe { self.unmap_chain(mapped, 0) };
-            return Err(kind);
-        }
-        let readable = match dir {
-            Direction::Readable => last,
-            Direction::Writable => 1,
-        };
-        Ok(Prepared::Chain { readable, mapped })
-    }
-
-    /// Undoes the mappings of a table's data, and takes a large table back.
-    ///
-    /// # Safety
-    ///
-    /// The device does not own the request.
-    #[inline]
-    unsafe fn unmap_table(&mut self, index: usize) {
-        if !self.copies.is_empty() {
-            // SAFETY: By the contract.
-            unsafe { self.unmap_copies(index) };
-        }
-        self.give_large(index);
-    }
-
-    /// Undoes the mappings of a table's data.
-    ///
-    /// # Safety
-    ///
-    /// As [`RequestQueue::unmap_table`].
-    unsafe fn unmap_copies(&mut self, index: usize) {
-        let Some(place) = self.table_place(index) else {
-            return;
-        };
-        // SAFETY: By the type invariants; it does not borrow `self`.
-        let vring = unsafe { self.vring.as_ref() };
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        let count = usize::from(core::mem::take(&mut slot.mapped));
-        let copies = self.copies.get(place.copies..place.copies + count);
-        for segment in copies.unwrap_or_default() {
-            // SAFETY: By the contract; mapped when it was added.
-            unsafe { unmap(vring, *segment, slot.direction) };
-        }
-    }
-
-    /// Undoes the mappings of the data in `chain`: all but the header and the last `footer`.
-    ///
-    /// # Safety
-    ///
-    /// The device does not own the request.
-    unsafe fn unmap_chain(&self, mapped: Option<Direction>, footer: usize) {
-        let Some(dir) = mapped else {
-            return;
-        };
-        let end = self.chain.len().saturating_sub(footer);
-        for segment in self.chain.get(1..end).unwrap_or_default() {
-            // SAFETY: By the contract; mapped by `fill_chain`.
-            unsafe { unmap(self.vring(), *segment, dir) };
+            Err(kind) => Err(AddError {
+                kind: AddErrorKind::Ring(kind),
+                // SAFETY: Taken apart above.
+                request: unsafe { R::from_raw(raw) },
+            }),
         }
     }
 
@@ -572,7 +262,6 @@ impl<R: Request> RequestQueue<R> {
     /// what the device wrote.  A device that breaks the queue is recovered, see [`crate::recovery`].
     #[inline]
     pub fn get_buf(&mut self, inline: impl FnOnce(&mut R) -> &mut [u8]) -> Option<Done<R>> {
-        let was_whole = !self.is_broken();
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         // SAFETY: `&mut self` is exclusive; the device gave the request back.
@@ -583,22 +272,27 @@ impl<R: Request> RequestQueue<R> {
                 }
             })
         };
-        let Some((token, written)) = taken else {
-            if was_whole && self.is_broken() {
+        let (raw, written) = match taken {
+            Ok(taken) => taken?,
+            Err(Broken) => {
                 // SAFETY: A queue that was whole is of a device that is bound.
                 unsafe { recovery::schedule_broken(Device::from_raw((*vring.as_raw()).vdev)) };
+                return None;
             }
-            return None;
         };
         // SAFETY: By the type invariants; every token comes back once.
-        let mut request = unsafe { R::from_raw(token.data) };
+        let mut request = unsafe { R::from_raw(raw) };
         let index = request.slot();
-        // SAFETY: The device gave the request back.
-        unsafe { self.unmap_table(index) };
-        let slot = self.slots.get_mut(index)?;
-        slot.in_flight = false;
+        if self.undoes {
+            // SAFETY: The device gave the request back.
+            unsafe { self.unmap_table(index) };
+        }
+        let slot = self.slots.get(index)?;
         let footer = slot.read_footer();
-        slot.read_inline(inline(&mut request));
+        let reply = inline(&mut request);
+        if !reply.is_empty() {
+            slot.read_inline(reply);
+        }
         Some(Done {
             request,
             written,
@@ -624,9 +318,6 @@ impl<R: Request> RequestQueue<R> {
         let index = request.slot();
         // SAFETY: As above.
         unsafe { self.unmap_table(index) };
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.in_flight = false;
-        }
         Some(request)
     }
 

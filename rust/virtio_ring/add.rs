@@ -28,9 +28,34 @@ use virtqueue::{
 /// there is something to unmap, our own copy of what they say.
 pub(crate) struct Table {
     entries: NonNull<Entry>,
-    count: u32,
+    head: Head,
+}
+
+/// What comes before the descriptors in the same piece of memory, when the table is in flight.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Head {
     address: u64,
+    count: u32,
     copied: bool,
+}
+
+/// A table in flight, one word long.
+///
+/// # Invariants
+///
+/// Points to the entries of a table, before which its head was written.
+pub(crate) struct TableInFlight(NonNull<Entry>);
+
+impl TableInFlight {
+    /// The table again.
+    pub(crate) fn into_table(self) -> Table {
+        Table {
+            entries: self.0,
+            // SAFETY: By the type invariants.
+            head: unsafe { self.0.cast::<Head>().sub(1).read() },
+        }
+    }
 }
 
 /// A descriptor in memory, or our copy of one.
@@ -60,20 +85,39 @@ impl Table {
     fn new(count: u32, copied: bool, gfp: bindings::gfp_t) -> Option<Self> {
         let size = size_of::<Entry>() << usize::from(copied);
         let bytes = (count as usize).checked_mul(size)?;
+        let bytes = bytes.checked_add(size_of::<Head>())?;
         // SAFETY: The helper has no preconditions.
-        let entries = unsafe { bindings::virtio_kmalloc(bytes, gfp) };
+        let memory = unsafe { bindings::virtio_kmalloc(bytes, gfp) };
+        let memory = NonNull::new(memory.cast::<Head>())?;
         Some(Self {
-            entries: NonNull::new(entries.cast())?,
-            count,
-            address: 0,
-            copied,
+            // SAFETY: There is room for it.
+            entries: unsafe { memory.add(1) }.cast(),
+            head: Head {
+                address: 0,
+                count,
+                copied,
+            },
         })
+    }
+
+    /// What a buffer keeps of it while it is in flight.
+    fn into_flight(self) -> TableInFlight {
+        // SAFETY: Allocated with room for it.
+        unsafe { self.entries.cast::<Head>().sub(1).write(self.head) };
+        // INVARIANT: Written just now.
+        TableInFlight(self.entries)
+    }
+
+    /// Frees the memory.
+    fn discard(self) {
+        // SAFETY: Allocated by `new`, which returned what is behind the head.
+        unsafe { bindings::kfree(self.entries.cast::<Head>().sub(1).as_ptr().cast()) };
     }
 
     /// Writes descriptor `at`, and our copy.
     #[inline(always)]
     fn set(&mut self, at: u32, packed: bool, segment: Segment, dir: Direction) {
-        if at >= self.count {
+        if at >= self.head.count {
             return;
         }
         let write = match dir {
@@ -82,7 +126,7 @@ impl Table {
         };
         let entry = if packed {
             packed_entry(segment, write)
-        } else if at + 1 == self.count {
+        } else if at + 1 == self.head.count {
             split_entry(segment, write, 0)
         } else {
             // CAST: a table has fewer entries than a scatterlist may be long: checked by callers.
@@ -91,9 +135,9 @@ impl Table {
         // SAFETY: `at` is below `count`; there is room for twice as many if there are copies.
         unsafe {
             self.entries.add(at as usize).write(entry);
-            if self.copied {
+            if self.head.copied {
                 self.entries
-                    .add((self.count + at) as usize)
+                    .add((self.head.count + at) as usize)
                     .write(split_entry(segment, write, 0));
             }
         }
@@ -106,7 +150,7 @@ impl Table {
     /// There are copies, and this one was written by [`Table::set`].
     unsafe fn get(&self, at: u32) -> (Segment, Direction) {
         // SAFETY: By the contract; never shared with the device.
-        let entry = unsafe { self.entries.add((self.count + at) as usize).read() };
+        let entry = unsafe { self.entries.add((self.head.count + at) as usize).read() };
         let rest = u64::from_le(entry.rest);
         let dir = if (rest >> 32) as u16 & desc::WRITE != 0 {
             Direction::Writable
@@ -121,7 +165,7 @@ impl Table {
     }
 
     fn bytes(&self) -> usize {
-        self.count as usize * size_of::<Entry>()
+        self.head.count as usize * size_of::<Entry>()
     }
 
     /// Unmaps the first `filled` segments.
@@ -130,7 +174,7 @@ impl Table {
     ///
     /// They were mapped by us, and the device does not own them.
     unsafe fn unmap(&self, vring: &Vring, filled: u32) {
-        if !self.copied {
+        if !self.head.copied {
             return;
         }
         for at in 0..filled {
@@ -155,14 +199,13 @@ impl Table {
         if mapper.uses_api() {
             // SAFETY: By the contract; a table in flight is mapped and filled.
             unsafe {
-                mapper.unmap(self.address, self.bytes(), Direction::Readable);
+                mapper.unmap(self.head.address, self.bytes(), Direction::Readable);
                 if !premapped {
-                    self.unmap(vring, self.count);
+                    self.unmap(vring, self.head.count);
                 }
             }
         }
-        // SAFETY: Allocated by `new`.
-        unsafe { bindings::kfree(self.entries.as_ptr().cast()) };
+        self.discard();
     }
 }
 
@@ -517,8 +560,7 @@ impl Vring {
                 // SAFETY: Mapped above, and not handed to the device.
                 unsafe { table.unmap(self, filled) };
             }
-            // SAFETY: Allocated by `Table::new`.
-            unsafe { bindings::kfree(table.entries.as_ptr().cast()) };
+            table.discard();
             Err(error)
         };
         if let Err(error) = result {
@@ -535,14 +577,14 @@ impl Vring {
                 .map_single(table.entries.cast(), bytes, Direction::Readable)
         };
         match mapped {
-            Ok(address) => table.address = address,
+            Ok(address) => table.head.address = address,
             Err(error) => return undo(table, error),
         }
         let segment = Segment {
-            addr: table.address,
+            addr: table.head.address,
             len: bytes as u32,
         };
-        token.table = Some(table);
+        token.table = Some(table.into_flight());
         // SAFETY: By the contract.
         match unsafe { self.ring() }.add_indirect(segment, readable, writable, token) {
             Ok(()) => Ok(()),
@@ -553,7 +595,7 @@ impl Vring {
                         .unmap(segment.addr, bytes, Direction::Readable)
                 };
                 match error.payload.table {
-                    Some(table) => undo(table, errno(error.kind)),
+                    Some(table) => undo(table.into_table(), errno(error.kind)),
                     None => Err(errno(error.kind)),
                 }
             }

@@ -31,6 +31,7 @@ impl Counter {
         self.0.store(self.get().wrapping_add(1), Relaxed);
     }
 
+    #[inline]
     fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

@@ -208,15 +208,29 @@ impl Mapper {
         // SAFETY: By the contract.
         unsafe {
             if self.uses_api {
-                return self.map_page(page.as_ptr(), offset as usize, len as usize, dir, 0);
+                self.map_page(page.as_ptr(), offset as usize, len as usize, dir, 0)
+            } else {
+                Ok(Self::page_address(page, offset, len, dir))
             }
-            // KMSAN cannot know what the device reads or writes: the helper tells it.
-            Ok(bindings::virtio_page_dma(
-                page.as_ptr(),
-                offset as usize,
-                len as usize,
-                direction(dir),
-            ))
+        }
+    }
+
+    /// [`Mapper::map_pages`] of a queue that does not use the DMA API: the physical address.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a page.
+    #[inline(always)]
+    pub unsafe fn page_address(
+        page: NonNull<bindings::page>,
+        offset: u32,
+        len: u32,
+        dir: Direction,
+    ) -> u64 {
+        // KMSAN cannot know what the device reads or writes: the helper tells it.
+        // SAFETY: By the contract.
+        unsafe {
+            bindings::virtio_page_dma(page.as_ptr(), offset as usize, len as usize, direction(dir))
         }
     }
 

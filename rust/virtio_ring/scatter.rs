@@ -25,81 +25,144 @@ use virtqueue::{
     desc,
     AddErrorKind,
     Direction,
-    Segment, //
+    Segment,
+    Used, //
 };
+
+/// What the descriptors in the indirect tables of one ring say beside address and length.
+#[derive(Clone, Copy)]
+pub struct TableFormat {
+    /// Split: that the second descriptor comes next.  Packed: nothing, that the table goes on is
+    /// understood.
+    next: u64,
+    /// What that grows by with each descriptor.
+    step: u64,
+    /// That the device may write.
+    write: u64,
+}
+
+impl TableFormat {
+    /// The format of packed rings, or of split ones (section 2.8.7, 2.7.5.3.1).
+    pub fn new(packed: bool) -> Self {
+        let (next, write) = (u64::from(desc::NEXT), u64::from(desc::WRITE));
+        if packed {
+            Self {
+                next: 0,
+                step: 0,
+                write: write << 48,
+            }
+        } else {
+            Self {
+                next: next << 32 | 1 << 48,
+                step: 1 << 48,
+                write: write << 32,
+            }
+        }
+    }
+
+    /// A table at `memory`.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is part of what [`Vring::share`] gave, has `room * 16` bytes, `room` is not 0, it is
+    /// aligned to 8, and the ring outlives the table.
+    #[inline(always)]
+    pub unsafe fn table(&self, memory: NonNull<u8>, room: u16) -> Table {
+        let start = memory.cast();
+        // INVARIANT: By the contract.
+        Table {
+            start,
+            entry: start,
+            // SAFETY: By the contract, part of the same memory.
+            last: unsafe { start.add(usize::from(room) - 1) },
+            word: self.next,
+            format: *self,
+        }
+    }
+}
 
 /// An indirect table in memory that is shared with the device: written to from the start to the end,
 /// never read.
 ///
 /// # Invariants
 ///
-/// `entry` has room for `left` descriptors of 16 bytes, for as long as this exists.
+/// - between `start` and `last` there is room for descriptors of 16 bytes, and at `last` too, for as
+///   long as this exists;
+/// - `entry` is not before `start`, nor behind `last`.
 pub struct Table {
+    start: NonNull<Entry>,
     entry: NonNull<Entry>,
-    left: u16,
-    /// The second word of the next descriptor, but for length and access: that another one follows,
-    /// and which.
+    last: NonNull<Entry>,
+    /// What the next descriptor says of itself, and of the one behind it.
     word: u64,
-    /// What that grows by with each.
-    step: u64,
-    /// Where the access flag is.
-    shift: u32,
+    format: TableFormat,
 }
 
-/// What the device may do with a segment, as the descriptors of one table say it.
-#[derive(Clone, Copy)]
-pub struct Access(u64);
-
 impl Table {
-    /// Descriptors that still fit.
+    /// Whether there is room for a descriptor, and one behind it.
     #[inline(always)]
-    pub fn left(&self) -> u16 {
-        self.left
+    pub fn has_room(&self) -> bool {
+        self.entry != self.last
     }
 
-    /// How this table says that the device may do `dir`.
+    /// With the segments from here on, the device may do `dir`: at the start, read.
     #[inline(always)]
-    pub fn access(&self, dir: Direction) -> Access {
-        Access(match dir {
+    pub fn set_direction(&mut self, dir: Direction) {
+        let access = match dir {
             Direction::Readable => 0,
-            Direction::Writable => u64::from(desc::WRITE) << self.shift,
-        })
+            Direction::Writable => self.format.write,
+        };
+        self.word = self.word & !self.format.write | access;
+    }
+
+    /// Leaves the next descriptor, after which another one comes, as it was written before.  False if
+    /// there is no room.
+    #[inline(always)]
+    pub fn pass(&mut self) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        self.word = self.word.wrapping_add(self.format.step);
+        // SAFETY: By the type invariants, there is room.
+        // INVARIANT: Not behind `last`, since it was not there.
+        self.entry = unsafe { self.entry.add(1) };
+        true
     }
 
     /// Writes the next descriptor, after which another one comes.  False if there is no room.
     #[inline(always)]
-    pub fn push(&mut self, segment: Segment, access: Access) -> bool {
-        let word = self.word;
-        self.word = word.wrapping_add(self.step);
-        self.write(segment, word | access.0)
-    }
-
-    /// Writes the last descriptor.  False if there is no room.
-    #[inline(always)]
-    pub fn finish(&mut self, segment: Segment, access: Access) -> bool {
-        self.write(segment, access.0)
-    }
-
-    #[inline(always)]
-    fn write(&mut self, segment: Segment, word: u64) -> bool {
-        let Some(left) = self.left.checked_sub(1) else {
+    pub fn push(&mut self, segment: Segment) -> bool {
+        if !self.has_room() {
             return false;
-        };
+        }
+        self.write(segment, self.word);
+        self.pass()
+    }
+
+    /// Writes the last descriptor, for which there is always room, and says how many there are.
+    #[inline(always)]
+    pub fn finish(mut self, segment: Segment) -> u16 {
+        self.write(segment, self.word & self.format.write);
+        // SAFETY: By the type invariants, in one piece of memory.
+        let before = unsafe { self.entry.offset_from_unsigned(self.start) };
+        // CAST: The room was of that type.
+        before as u16 + 1
+    }
+
+    #[inline(always)]
+    fn write(&mut self, segment: Segment, word: u64) {
         let entry = Entry {
             addr: segment.addr.to_le(),
             rest: (word | u64::from(segment.len)).to_le(),
         };
         // SAFETY: By the type invariants, there is room; the device may read at any time, so the
         // write is volatile.
-        // INVARIANT: One less.
-        unsafe {
-            self.entry.write_volatile(entry);
-            self.entry = self.entry.add(1);
-        }
-        self.left = left;
-        true
+        unsafe { self.entry.write_volatile(entry) };
     }
 }
+
+/// A device broke its queue.
+pub struct Broken;
 
 /// Zeroed memory that is shared with the device.
 pub struct SharedMemory {
@@ -145,58 +208,37 @@ impl Vring {
         Ok(SharedMemory { memory, address })
     }
 
-    /// Makes an indirect table for this ring at `memory`.
-    ///
-    /// # Safety
-    ///
-    /// `memory` is part of what [`Vring::share`] gave, has `room * 16` bytes, is aligned to 8, and
-    /// the ring outlives the table.
-    #[inline]
-    pub unsafe fn table(&self, memory: NonNull<u8>, room: u16) -> Table {
-        let next = u64::from(desc::NEXT) << 32;
-        // Split: the flags, and behind them the number of the next one.  Packed: flags alone, and
-        // that the table goes on is understood.
-        let (word, step, shift) = if self.is_packed() {
-            (0, 0, 48)
-        } else {
-            (next | 1 << 48, 1 << 48, 32)
-        };
-        // INVARIANT: By the contract.
-        Table {
-            entry: memory.cast(),
-            left: room,
-            word,
-            step,
-            shift,
-        }
+    /// How indirect tables of this ring are written.
+    pub fn table_format(&self) -> TableFormat {
+        TableFormat::new(self.is_packed())
     }
 
     /// Adds a buffer by its indirect table, of which the device may read `readable` bytes and write
-    /// `writable` bytes.
+    /// `writable` bytes.  What comes back is `data`, mapped as [`Token::mapped`] says.
     ///
     /// # Safety
     ///
     /// - nobody else uses the ring meanwhile;
-    /// - the table is as [`Vring::table`] made it, it and its segments are the device's until the
-    ///   token comes back.
+    /// - the table is written as [`Vring::table_format`] says, it and its segments are the device's
+    ///   until `data` comes back.
     ///
     /// # Errors
     ///
-    /// Why it was not added; the token comes back.
-    #[inline]
+    /// Why it was not added.
+    // Not inlined, so that who fills the table has the registers to himself.
+    #[inline(never)]
     pub unsafe fn add_indirect(
         &self,
         table: Segment,
         readable: u32,
         writable: u32,
-        token: Token,
-    ) -> Result<(), (AddErrorKind, Token)> {
+        data: NonNull<c_void>,
+    ) -> Result<(), AddErrorKind> {
         // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
-        let data = token.data;
         let result = ring
-            .add_indirect(table, readable, writable, token)
-            .map_err(|error| (error.kind, error.payload));
+            .add_indirect(table, readable, writable, Token::mapped(data))
+            .map_err(|error| error.kind);
         if result.is_ok() {
             self.counters.adds.count();
             trace::added(self, data, ring.num_free(), || {
@@ -208,34 +250,44 @@ impl Vring {
     }
 
     /// Takes the next used buffer, as [`Vring::get`], and hands its segments to `unmap`: those of
-    /// the ring itself, not of a table.
+    /// the ring itself, not of a table, and only where mappings are to be undone.
     ///
     /// # Safety
     ///
     /// Nobody else uses the ring meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The device broke the queue just now.
     #[inline]
     pub unsafe fn get_with(
         &self,
         mut unmap: impl FnMut(NonNull<c_void>, Segment, Direction),
-    ) -> Option<(Token, u32)> {
+    ) -> Result<Option<(NonNull<c_void>, u32)>, Broken> {
         // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
         let result = if self.mapper().uses_api() {
             ring.poll_with(|token, segment, dir| unmap(token.data, segment, dir))
+                .map(|used| {
+                    used.map(|used| Used {
+                        payload: used.payload.data,
+                        written: used.written,
+                    })
+                })
         } else {
-            ring.poll()
+            ring.poll_map(|token| token.data)
         };
         self.sync_num_free(ring);
         match result {
             Ok(Some(used)) => {
                 self.counters.used.count();
-                trace::got(self, &used.payload, used.written);
-                Some((used.payload, used.written))
+                trace::got(self, used.payload, used.written);
+                Ok(Some((used.payload, used.written)))
             }
-            Ok(None) => None,
+            Ok(None) => Ok(None),
             Err(error) => {
                 self.report(error);
-                None
+                Err(Broken)
             }
         }
     }

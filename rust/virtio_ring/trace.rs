@@ -8,7 +8,6 @@
 use crate::{
     body::KernelRing,
     vring::{
-        Token,
         Vring, //
     }, //
 };
@@ -115,9 +114,9 @@ pub(crate) fn interrupted(vring: &Vring, handled: bool) {
 
 /// A used buffer was taken.
 #[inline(always)]
-pub(crate) fn got(vring: &Vring, token: &Token, written: u32) {
+pub(crate) fn got(vring: &Vring, data: NonNull<c_void>, written: u32) {
     if listened_to!(__tracepoint_virtio_get) {
-        emit_get(vring, token.data, written);
+        emit_get(vring, data, written);
     }
 }
 

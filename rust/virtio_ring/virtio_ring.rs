@@ -35,9 +35,10 @@ pub use mapper::{
     Mapper, //
 };
 pub use scatter::{
-    Access,
+    Broken,
     SharedMemory,
-    Table, //
+    Table,
+    TableFormat, //
 };
 pub use trace::device_reset;
 pub use virtqueue::{

@@ -17,6 +17,7 @@ pub(crate) use create::{
 };
 
 use crate::{
+    add::TableInFlight,
     body::{
         Area,
         Body,
@@ -76,7 +77,7 @@ pub struct Token {
     /// The caller mapped the segments, and will unmap them.
     pub premapped: bool,
     /// The indirect table of this buffer, if it has one of its own.
-    pub(crate) table: Option<crate::add::Table>,
+    pub(crate) table: Option<TableInFlight>,
 }
 
 // SAFETY: Whoever hands a buffer over agrees to have it back on another CPU.
@@ -297,10 +298,10 @@ impl Vring {
                 let mut token = used.payload;
                 if let Some(table) = token.table.take() {
                     // SAFETY: The device gave the buffer back, and its table with it.
-                    unsafe { table.free(self, token.premapped) };
+                    unsafe { table.into_table().free(self, token.premapped) };
                 }
                 self.counters.used.count();
-                trace::got(self, &token, used.written);
+                trace::got(self, token.data, used.written);
                 Some((token, used.written))
             }
             Ok(None) => None,
@@ -327,7 +328,7 @@ impl Vring {
         token.map(|mut token| {
             if let Some(table) = token.table.take() {
                 // SAFETY: As above.
-                unsafe { table.free(self, token.premapped) };
+                unsafe { table.into_table().free(self, token.premapped) };
             }
             token
         })

@@ -259,7 +259,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             self.core.mem().store_desc_flags(head.index(), flags);
         }
         self.next_avail = end;
-        self.core.num_added = self.core.num_added.saturating_add(u32::from(ndescs));
+        self.core.num_added = self.core.num_added.wrapping_add(ndescs.into());
     }
 
     #[inline]
@@ -346,7 +346,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_indirect(
         &mut self,
         table: Segment,
@@ -450,9 +450,14 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
     }
 
     #[inline]
-    pub(crate) fn poll_with<F>(&mut self, unmap: F) -> Result<Option<Used<S::Payload>>, RingError>
+    pub(crate) fn poll_map<F, G, T>(
+        &mut self,
+        unmap: F,
+        map: G,
+    ) -> Result<Option<Used<T>>, RingError>
     where
         F: FnMut(&S::Payload, Segment, Direction),
+        G: FnOnce(S::Payload) -> T,
     {
         if self.core.shared().is_broken() {
             return Ok(None);
@@ -481,7 +486,10 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
                 mem.full();
             }
         }
-        Ok(Some(Used { payload, written }))
+        Ok(Some(Used {
+            payload: map(payload),
+            written,
+        }))
     }
 
     #[inline]

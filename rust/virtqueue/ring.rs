@@ -138,7 +138,7 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     /// # Errors
     ///
     /// [`AddErrorKind::BadTable`] for any other length; otherwise as [`Self::add`].
-    #[inline]
+    #[inline(always)]
     pub fn add_indirect(
         &mut self,
         table: Segment,
@@ -197,7 +197,21 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     /// `Ok(None)`; the payloads stay in flight until [`Self::drain`].
     #[inline]
     pub fn poll(&mut self) -> Result<Option<Used<S::Payload>>, RingError> {
-        each!(self, r => r.poll_with(|_, _, _| ()))
+        self.poll_map(|payload| payload)
+    }
+
+    /// [`Self::poll`] for a caller who wants only part of the payload: `map` gets it at its place, so
+    /// that the rest is not moved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::poll`]; then `map` was not called.
+    #[inline]
+    pub fn poll_map<G, T>(&mut self, map: G) -> Result<Option<Used<T>>, RingError>
+    where
+        G: FnOnce(S::Payload) -> T,
+    {
+        each!(self, r => r.poll_map(|_, _, _| (), map))
     }
 
     /// [`Self::poll`], and calls `unmap` with the payload for each segment of the chain, in the order
@@ -211,7 +225,7 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     where
         F: FnMut(&S::Payload, Segment, Direction),
     {
-        each!(self, r => r.poll_with(unmap))
+        each!(self, r => r.poll_map(unmap, |payload| payload))
     }
 
     /// Tells whether [`Self::poll`] has something to do (C: `more_used`).
@@ -317,7 +331,8 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     /// Chains added since the last [`Self::kick_prepare`].
     #[inline]
     pub fn num_added(&self) -> u32 {
-        each!(self, r => r.core().num_added)
+        let added = each!(self, r => r.core().num_added);
+        u32::try_from(added).unwrap_or(u32::MAX)
     }
 
     /// Chains added and not yet returned, published or not.

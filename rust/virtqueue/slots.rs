@@ -40,7 +40,7 @@ pub(crate) struct Core<M, S> {
     /// Chains added since the last publication.
     pub(crate) pending: u16,
     /// Split: chains, packed: descriptors, added since the last kick decision.
-    pub(crate) num_added: u32,
+    pub(crate) num_added: u64,
     /// Where [`Self::drain`] looks next.
     drain_at: u16,
 }

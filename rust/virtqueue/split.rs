@@ -182,7 +182,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
     #[inline]
     fn finish(&mut self, cursor: Cursor, writable: u32, payload: S::Payload, caller_table: bool) {
         self.core.take(&cursor, writable, payload, caller_table);
-        self.core.num_added = self.core.num_added.saturating_add(1);
+        self.core.num_added = self.core.num_added.wrapping_add(1);
         self.core
             .mem()
             .store_avail_entry(self.avail_idx.slot(self.mask()), cursor.id);
@@ -265,7 +265,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_indirect(
         &mut self,
         table: Segment,
@@ -376,9 +376,14 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
     }
 
     #[inline]
-    pub(crate) fn poll_with<F>(&mut self, unmap: F) -> Result<Option<Used<S::Payload>>, RingError>
+    pub(crate) fn poll_map<F, G, T>(
+        &mut self,
+        unmap: F,
+        map: G,
+    ) -> Result<Option<Used<T>>, RingError>
     where
         F: FnMut(&S::Payload, Segment, Direction),
+        G: FnOnce(S::Payload) -> T,
     {
         if self.core.shared().is_broken() {
             return Ok(None);
@@ -404,7 +409,10 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
             // used_event before used.idx is read again: by the next poll.
             mem.full();
         }
-        Ok(Some(Used { payload, written }))
+        Ok(Some(Used {
+            payload: map(payload),
+            written,
+        }))
     }
 
     #[inline]

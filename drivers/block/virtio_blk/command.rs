@@ -23,6 +23,7 @@ use virtio::{
         AddError,
         Command,
         Data,
+        Done,
         HEADER_SIZE,
         INLINE_SIZE, //
     },
@@ -159,16 +160,45 @@ fn footer_size(op: Op) -> usize {
 /// # Errors
 ///
 /// Why not, with the request.
-#[inline]
+#[inline(always)]
 pub(crate) fn submit(
     queue: &mut Virtqueue,
-    mut request: Request,
+    request: Request,
     max_zeroes: u32,
 ) -> Result<(), Refused> {
-    let op = request.op();
+    match request.op() {
+        Op::Read => submit_data(queue, request, RequestType::In),
+        Op::Write => submit_data(queue, request, RequestType::Out),
+        op => submit_other(queue, request, op, max_zeroes),
+    }
+}
+
+/// Puts a request that reads or writes into the queue.
+#[inline(always)]
+fn submit_data(
+    queue: &mut Virtqueue,
+    mut request: Request,
+    kind: RequestType,
+) -> Result<(), Refused> {
+    // Tags are used again.
+    request.data_mut().asks_id = false;
+    let command = Command {
+        header: header(kind, request.priority(), request.sector()),
+        data: Data::Request,
+        footer: 1,
+    };
+    Ok(queue.add(request, command)?)
+}
+
+/// Puts any other request into the queue.
+#[inline(never)]
+fn submit_other(
+    queue: &mut Virtqueue,
+    mut request: Request,
+    op: Op,
+    max_zeroes: u32,
+) -> Result<(), Refused> {
     let (kind, data, sector) = match op {
-        Op::Read => (RequestType::In, Data::Request, request.sector()),
-        Op::Write => (RequestType::Out, Data::Request, request.sector()),
         Op::Flush => (RequestType::Flush, Data::None, 0),
         Op::ZoneAppend => (RequestType::ZoneAppend, Data::Request, request.sector()),
         Op::ZoneOpen => (RequestType::ZoneOpen, Data::None, request.sector()),
@@ -180,7 +210,7 @@ pub(crate) fn submit(
         Op::Discard | Op::SecureErase | Op::WriteZeroes => {
             return submit_ranges(queue, request, max_zeroes);
         }
-        Op::Driver | Op::Other => return Err(Refused::Never(request, Status::NotSupported)),
+        _ => return Err(Refused::Never(request, Status::NotSupported)),
     };
     if op != Op::Driver {
         // Tags are used again.
@@ -191,7 +221,7 @@ pub(crate) fn submit(
         data,
         footer: footer_size(op),
     };
-    Ok(queue.add(request, &command)?)
+    Ok(queue.add(request, command)?)
 }
 
 /// Puts a discard, a write of zeroes or an erase into the queue.
@@ -221,7 +251,7 @@ fn submit_ranges(
         data: Data::Readable(bytes),
         footer: footer_size(request.op()),
     };
-    Ok(queue.add(request, &command)?)
+    Ok(queue.add(request, command)?)
 }
 
 /// Ranges, as the device wants them (`struct virtio_blk_discard_write_zeroes`).
@@ -278,40 +308,42 @@ impl Ranges {
     }
 }
 
-/// Notes how a request ended: the device wrote `written` bytes, if it `counts` them, and the footer.
+/// Notes how a request ended, whose footer the device wrote, if it `counts` what it writes.  True if
+/// it ended well, and that is all there is to say.
 #[inline]
-pub(crate) fn finish(
-    request: &mut Request,
-    written: u32,
-    footer: &[u8; HEADER_SIZE],
-    counts: bool,
-) {
-    let op = request.op();
-    let size = footer_size(op);
-    let data_size = match op {
-        Op::Read => request.bytes(),
-        _ => 0,
+pub(crate) fn finish(done: Done<Request>, counts: bool) -> (Request, bool) {
+    let Done {
+        mut request,
+        written,
+        footer,
+    } = done;
+    let (data_size, status) = match request.op() {
+        Op::Read => (request.bytes(), footer[0]),
+        Op::ZoneAppend => {
+            let [b0, b1, b2, b3, b4, b5, b6, b7, status, ..] = footer;
+            request.data_mut().sector = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+            // The sector is all it wrote beside the status.
+            (8, status)
+        }
+        _ => (0, footer[0]),
     };
-    let complete = !counts || written >= data_size.saturating_add(size as u32);
-    let status = match footer.get(size - 1) {
-        Some(status) => status_of(*status, complete),
-        None => Status::IoError,
-    };
-    let data = request.data_mut();
-    data.status = status;
-    if op == Op::ZoneAppend {
-        let mut sector = [0; 8];
-        sector.copy_from_slice(footer.first_chunk::<8>().unwrap_or(&[0; 8]));
-        data.sector = u64::from_le_bytes(sector);
-    }
+    let status = status_of(status, !counts || written > data_size);
+    request.data_mut().status = status;
+    let plain = status == Status::Ok && request.op() != Op::ZoneAppend;
+    (request, plain)
 }
 
 /// What the status byte means, of a request of which the device wrote all, or not.
 fn status_of(status: u8, complete: bool) -> Status {
-    match status {
+    if status == request_status::OK {
         // What it did not write is not what was asked for.
-        request_status::OK if !complete => Status::IoError,
-        request_status::OK => Status::Ok,
+        return if complete {
+            Status::Ok
+        } else {
+            Status::IoError
+        };
+    }
+    match status {
         request_status::UNSUPP => Status::NotSupported,
         request_status::ZONE_OPEN_RESOURCE => Status::ZoneOpenResource,
         request_status::ZONE_ACTIVE_RESOURCE => Status::ZoneActiveResource,

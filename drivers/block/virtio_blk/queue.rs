@@ -18,6 +18,7 @@ use block_mq::{
     Batch,
     HwQueue,
     Op,
+    Operations as _,
     QueueResult,
     RequestList,
     Requests,
@@ -178,35 +179,38 @@ impl Queue {
 
     /// Ends what the device has done.  Interrupt context, or any other.
     pub(crate) fn interrupt(&self) {
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        let mut done = Requests::new();
-        if let Some(queue) = &mut inner.queue {
-            loop {
-                queue.disable_callbacks();
-                drain(queue, inner.counts, &mut done);
-                if queue.enable_callbacks() == CbState::Armed || queue.is_broken() {
-                    break;
+        Batch::with(|batch| {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let mut rest = Requests::new();
+            let mut count = 0;
+            if let Some(queue) = &mut inner.queue {
+                loop {
+                    queue.disable_callbacks();
+                    count += drain(queue, inner.counts, inner.stopped, batch, &mut rest);
+                    if queue.enable_callbacks() == CbState::Armed || queue.is_broken() {
+                        break;
+                    }
                 }
             }
-        }
-        let restart = inner.restarts(&done);
-        drop(guard);
-        Batch::with(|batch| end(done, restart, batch));
+            inner.stopped &= count == 0;
+            drop(guard);
+            end(rest);
+        });
     }
 
     /// Ends what the device has done on a queue without interrupts, and says how much it was.
     pub(crate) fn poll(&self, batch: &mut Batch<'_>) -> u32 {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        let mut done = Requests::new();
+        let mut rest = Requests::new();
         let count = match &mut inner.queue {
-            Some(queue) => drain(queue, inner.counts, &mut done),
+            Some(queue) => drain(queue, inner.counts, inner.stopped, batch, &mut rest),
             None => 0,
         };
-        let restart = inner.restarts(&done);
+        inner.stopped &= count == 0;
         drop(guard);
-        end(done, restart, batch);
+        end(rest);
         count
     }
 
@@ -267,36 +271,38 @@ impl Inner {
             QueueResult::Fail(request, Status::IoError)
         }
     }
-
-    /// Whether the block layer is to go on, since something came back.
-    fn restarts(&mut self, done: &Requests<Operations>) -> bool {
-        !done.is_empty() && core::mem::take(&mut self.stopped)
-    }
 }
 
-/// Takes what the device has done off the queue, and says how much it was.
+/// Takes what the device has done off the queue, and says how much it was.  What ended well goes to
+/// `batch`, or to the processor that it came from, and what is to be ended here to `rest`: not under
+/// the lock.  If the block layer was `stopped` and something came back, it goes on.
 #[inline]
-fn drain(queue: &mut Virtqueue, counts: bool, requests: &mut Requests<Operations>) -> u32 {
+fn drain(
+    queue: &mut Virtqueue,
+    counts: bool,
+    stopped: bool,
+    batch: &mut Batch<'_>,
+    rest: &mut Requests<Operations>,
+) -> u32 {
     let mut count = 0;
     while let Some(done) = queue.get_buf(|request| request.data_mut().reply()) {
-        let mut request = done.request;
-        command::finish(&mut request, done.written, &done.footer, counts);
-        requests.push(request);
+        let (request, good) = command::finish(done, counts);
+        if stopped && count == 0 {
+            request.restart_queue();
+        }
+        // Those of a batch do not wake who could not be queued.
+        if let Some(request) = batch.complete(request, good && !stopped) {
+            rest.push(request);
+        }
         count += 1;
     }
     count
 }
 
-/// Ends requests, without the lock, and has the block layer go on if it waits for that.
+/// Ends requests.
 #[inline]
-fn end(mut requests: Requests<Operations>, restarts: bool, batch: &mut Batch<'_>) {
+fn end(mut requests: Requests<Operations>) {
     while let Some(request) = requests.pop() {
-        if restarts {
-            request.restart_queue();
-        }
-        // Those of a batch do not wake who could not be queued.
-        let plain =
-            !restarts && request.data().status() == Status::Ok && request.op() != Op::ZoneAppend;
-        batch.complete(request, plain);
+        Operations::complete(request);
     }
 }

@@ -37,11 +37,19 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
 
     #[inline(always)]
     fn direction(&self) -> DataDirection {
-        if self.op().is_write() {
+        // SAFETY: By the invariants of `Request`.
+        let flags = unsafe { (*self.as_raw()).cmd_flags };
+        // As `op_is_write` tells.
+        if flags & 1 != 0 {
             DataDirection::Readable
         } else {
             DataDirection::Writable
         }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> u32 {
+        Request::bytes(self)
     }
 
     #[inline(always)]
@@ -57,35 +65,30 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
         // which `bi_iter` says which part is the request's.
         unsafe {
             let most = (*(*rq).q).limits.max_segment_size.max(1);
-            let mut bio = (*rq).bio;
-            while let Some(current) = bio.as_ref() {
-                let mut vec = current.bi_io_vec.add(current.bi_iter.bi_idx as usize);
-                let mut skip = current.bi_iter.bi_offset;
-                let mut left = current.bi_iter.bi_size;
+            let mut next = (*rq).bio;
+            while let Some(bio) = next.as_ref() {
+                next = bio.bi_next;
+                let mut vec = bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize);
+                let mut skip = bio.bi_iter.bi_offset;
+                let mut left = bio.bi_iter.bi_size;
                 while left != 0 {
-                    // What is subtracted is never more, and a page frame has an address: nothing wraps.
+                    // What is subtracted is never more, and a page frame has an address: nothing
+                    // wraps.
+                    let page = NonNull::new_unchecked((*vec).bv_page);
                     let mut offset = (*vec).bv_offset.wrapping_add(skip);
                     let mut rest = (*vec).bv_len.wrapping_sub(skip).min(left);
-                    let page = NonNull::new_unchecked((*vec).bv_page);
                     left = left.wrapping_sub(rest);
-                    while rest > most {
-                        f(Piece {
-                            page,
-                            offset,
-                            len: most,
-                        })?;
-                        offset = offset.wrapping_add(most);
-                        rest = rest.wrapping_sub(most);
+                    (vec, skip) = (vec.add(1), 0);
+                    loop {
+                        let len = rest.min(most);
+                        f(Piece { page, offset, len })?;
+                        rest = rest.wrapping_sub(len);
+                        if rest == 0 {
+                            break;
+                        }
+                        offset = offset.wrapping_add(len);
                     }
-                    f(Piece {
-                        page,
-                        offset,
-                        len: rest,
-                    })?;
-                    skip = 0;
-                    vec = vec.add(1);
                 }
-                bio = current.bi_next;
             }
         }
         Ok(())

@@ -64,6 +64,7 @@ pub enum Op {
 }
 
 impl Op {
+    #[inline(always)]
     fn from_raw(op: u32) -> Self {
         match op {
             bindings::req_op_REQ_OP_READ => Self::Read,
@@ -81,11 +82,6 @@ impl Op {
             bindings::req_op_REQ_OP_DRV_IN => Self::Driver,
             _ => Self::Other,
         }
-    }
-
-    /// Whether the device reads the data of such a request (C: `op_is_write`).
-    pub fn is_write(self) -> bool {
-        !matches!(self, Self::Read | Self::Driver)
     }
 }
 
@@ -215,7 +211,7 @@ impl<T: Operations> Request<T> {
     }
 
     /// What it is to do.
-    #[inline]
+    #[inline(always)]
     pub fn op(&self) -> Op {
         // SAFETY: By the type invariants.
         let flags = unsafe { (*self.as_raw()).cmd_flags };
@@ -360,7 +356,8 @@ impl<T: Operations> Drop for Request<T> {
 /// A tag as a number; one that no tag set has for a request without.
 #[inline]
 pub(crate) fn tag(tag: i32) -> usize {
-    usize::try_from(tag).unwrap_or(usize::MAX)
+    // CAST: A negative one becomes larger than any.
+    tag as u32 as usize
 }
 
 /// Requests that the block layer wants to have queued, of one hardware queue.
@@ -537,21 +534,26 @@ impl Batch<'_> {
         }
     }
 
-    /// Completes a request: on the processor that submitted it, or else, if `plain`, with the batch,
-    /// for which it must have ended well and have nothing to do in [`Operations::complete`].
+    /// Completes a request: on the processor that submitted it, by [`Operations::complete`], or with
+    /// the batch, for which it must be `plain`: ended well, with nothing to do in
+    /// [`Operations::complete`].  Else it comes back, for the caller to do that.  Any context.
     #[inline]
-    pub fn complete<T: Operations>(&mut self, request: Request<T>, plain: bool) {
+    pub fn complete<T: Operations>(
+        &mut self,
+        request: Request<T>,
+        plain: bool,
+    ) -> Option<Request<T>> {
         let rq = request.into_raw();
         // SAFETY: By the type invariants of `Request`; whoever takes it owns it.
         unsafe {
             if bindings::blk_mq_complete_request_remote(rq.as_ptr()) {
-                return;
+                return None;
             }
             if plain && self.add(rq.as_ptr()) {
                 (*Pdu::<T>::of(rq.as_ptr())).requeues.store(0, Relaxed);
-                return;
+                return None;
             }
-            T::complete(Request::from_raw(rq));
+            Some(Request::from_raw(rq))
         }
     }
 

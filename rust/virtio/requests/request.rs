@@ -47,6 +47,9 @@ pub unsafe trait Request: Send + Sized {
     /// What the device does with the data.
     fn direction(&self) -> Direction;
 
+    /// Bytes of data: of all pieces together.
+    fn bytes(&self) -> u32;
+
     /// How many pieces there are, at most.
     fn max_pieces(&self) -> usize;
 
@@ -83,6 +86,7 @@ pub enum Data<'a> {
 }
 
 /// What is asked of the device.
+#[derive(Clone, Copy)]
 pub struct Command<'a> {
     /// What the device reads first.
     pub header: [u8; HEADER_SIZE],

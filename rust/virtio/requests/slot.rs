@@ -5,13 +5,16 @@
 use super::{
     Command,
     Data,
+    Request,
     HEADER_SIZE, //
 };
 use core::ptr::NonNull;
 use kernel::macros::kunit_tests;
 use virtio_ring::{
     Direction,
-    Segment, //
+    Mapper,
+    Segment,
+    TableFormat, //
 };
 
 /// Bytes of a slot: footer, header, and units of 16 bytes that are descriptors or inline data.
@@ -40,8 +43,6 @@ const FOOTER_FILL: u64 = u64::MAX;
 pub(super) struct Slot {
     memory: NonNull<u8>,
     address: u64,
-    /// The device has the request.
-    pub(super) in_flight: bool,
     /// What the device does with the data that is to be unmapped.
     pub(super) direction: Direction,
     /// Entries of the queue's copies that are to be unmapped.
@@ -54,16 +55,19 @@ impl Slot {
     /// # Safety
     ///
     /// As the type invariants.
-    pub(super) unsafe fn new(memory: NonNull<u8>, address: u64) -> Self {
+    pub(super) unsafe fn new(memory: NonNull<u8>, address: u64, format: &TableFormat) -> Self {
         // INVARIANT: By the contract.
-        Self {
+        let slot = Self {
             memory,
             address,
-            in_flight: false,
             direction: Direction::Readable,
             mapped: 0,
             large: None,
-        }
+        };
+        // SAFETY: By the type invariants, room for that many descriptors.
+        let mut table = unsafe { format.table(slot.table_memory(), TABLE_ROOM) };
+        table.push(slot.header());
+        slot
     }
 
     /// Whether an address of the device's is in the slot.
@@ -87,8 +91,8 @@ impl Slot {
 
     /// What the device writes last.
     #[inline(always)]
-    pub(super) fn footer(&self, command: &Command<'_>) -> Segment {
-        self.segment(FOOTER_OFFSET, command.footer.clamp(1, HEADER_SIZE))
+    pub(super) fn footer(&self, size: usize) -> Segment {
+        self.segment(FOOTER_OFFSET, size.clamp(1, HEADER_SIZE))
     }
 
     /// Where the device finds the table.
@@ -102,6 +106,41 @@ impl Slot {
     pub(super) fn table_memory(&self) -> NonNull<u8> {
         // SAFETY: By the type invariants, in bounds.
         unsafe { self.memory.add(TABLE_OFFSET) }
+    }
+
+    /// Writes `request` and its footer to the table, behind the header, where mapping is no more than
+    /// to know an address.  Gives the number of descriptors, or `None` if there is no room.
+    // Not inlined, so that the loop has the registers to itself.
+    #[inline(never)]
+    pub(super) fn fill_plain<R: Request>(
+        &self,
+        request: &R,
+        format: &TableFormat,
+        footer: Segment,
+    ) -> Option<u16> {
+        // SAFETY: By the type invariants, room for that many descriptors.
+        let mut table = unsafe { format.table(self.table_memory(), TABLE_ROOM) };
+        // Where the header is does not change.
+        table.pass();
+        let dir = request.direction();
+        table.set_direction(dir);
+        let filled = request.pieces(|piece| {
+            let segment = Segment {
+                // SAFETY: By the contract of `Request`.
+                addr: unsafe { Mapper::page_address(piece.page, piece.offset, piece.len, dir) },
+                len: piece.len,
+            };
+            table.push(segment).then_some(()).ok_or(())
+        });
+        filled.ok()?;
+        table.set_direction(Direction::Writable);
+        Some(table.finish(footer))
+    }
+
+    /// The first `count` descriptors of the table.
+    #[inline(always)]
+    pub(super) fn table(&self, count: u16) -> Segment {
+        self.segment(TABLE_OFFSET, usize::from(count) * UNIT)
     }
 
     /// The data in the slot, if `command` has any there.
@@ -120,12 +159,12 @@ impl Slot {
         }
     }
 
-    /// Writes header, footer and inline data for the device.  False if the data does not fit.
+    /// Writes header and footer for the device.
     #[inline(always)]
-    pub(super) fn fill(&mut self, command: &Command<'_>) -> bool {
+    pub(super) fn fill_ends(&self, header: [u8; HEADER_SIZE]) {
         // SAFETY: By the type invariants, in bounds and aligned.
         unsafe {
-            let header: [u64; 2] = core::mem::transmute(command.header);
+            let header: [u64; 2] = core::mem::transmute(header);
             let at = self.memory.add(HEADER_OFFSET).cast::<u64>();
             at.write_volatile(header[0]);
             at.add(1).write_volatile(header[1]);
@@ -133,6 +172,11 @@ impl Slot {
             at.write_volatile(FOOTER_FILL);
             at.add(1).write_volatile(FOOTER_FILL);
         }
+    }
+
+    /// Writes header, footer and inline data for the device.  False if the data does not fit.
+    pub(super) fn fill(&self, command: &Command<'_>) -> bool {
+        self.fill_ends(command.header);
         match command.data {
             Data::None | Data::Request => true,
             Data::Readable(bytes) => bytes.len() <= INLINE_SIZE && self.store(bytes),
@@ -140,7 +184,7 @@ impl Slot {
         }
     }
 
-    fn store(&mut self, bytes: &[u8]) -> bool {
+    fn store(&self, bytes: &[u8]) -> bool {
         for (at, byte) in bytes.iter().take(INLINE_SIZE).enumerate() {
             // SAFETY: By the type invariants, in bounds.
             unsafe { self.memory.add(INLINE_OFFSET + at).write_volatile(*byte) };
@@ -179,12 +223,16 @@ mod tests {
     #[repr(C, align(64))]
     struct Memory([u8; SLOT_SIZE]);
 
-    /// Runs `f` on a slot, and on a way to see its memory as the device does.
+    /// Runs `f` on a slot of a split ring, and on a way to see its memory as the device does.
     fn with_slot(f: impl FnOnce(&mut Slot, &dyn Fn(usize) -> u8)) -> Result {
+        with_slot_of(false, f)
+    }
+
+    fn with_slot_of(packed: bool, f: impl FnOnce(&mut Slot, &dyn Fn(usize) -> u8)) -> Result {
         let memory = KBox::leak(KBox::new(Memory([0; SLOT_SIZE]), GFP_KERNEL)?);
         let start = NonNull::from(&mut *memory).cast::<u8>();
         // SAFETY: Leaked; taken back below.
-        let mut slot = unsafe { Slot::new(start, ADDRESS) };
+        let mut slot = unsafe { Slot::new(start, ADDRESS, &TableFormat::new(packed)) };
         // SAFETY: As above, and in bounds.
         f(&mut slot, &|at| unsafe {
             start.add(at % SLOT_SIZE).read_volatile()
@@ -214,7 +262,7 @@ mod tests {
         with_slot(|slot, _| {
             let command = command(Data::Writable(INLINE_SIZE), HEADER_SIZE);
             let mut parts = [
-                slot.footer(&command),
+                slot.footer(command.footer),
                 slot.header(),
                 Segment {
                     addr: slot.table_address(),
@@ -268,12 +316,78 @@ mod tests {
         })
     }
 
+    /// A descriptor: address, and what is behind it as one word.
+    fn descriptor(byte: &dyn Fn(usize) -> u8, at: usize) -> (u64, u64) {
+        let start = TABLE_OFFSET + at * UNIT;
+        let word = |offset| u64::from_le_bytes(core::array::from_fn(|i| byte(start + offset + i)));
+        (word(0), word(8))
+    }
+
+    #[test]
+    fn table_begins_with_the_header_from_the_start() -> Result {
+        let header = ADDRESS + HEADER_OFFSET as u64;
+        with_slot_of(false, |_, byte| {
+            // 16 bytes, NEXT, and the second one is next.
+            assert_eq!(descriptor(byte, 0), (header, 16 | 1 << 32 | 1 << 48));
+        })?;
+        with_slot_of(true, |_, byte| {
+            assert_eq!(descriptor(byte, 0), (header, 16))
+        })
+    }
+
+    #[test]
+    fn table_is_chained_as_the_ring_wants_it() -> Result {
+        let data = segment(INLINE_OFFSET, 100);
+        for packed in [false, true] {
+            with_slot_of(packed, |slot, byte| {
+                // SAFETY: The table of the slot, which is ours.
+                let mut table =
+                    unsafe { TableFormat::new(packed).table(slot.table_memory(), TABLE_ROOM) };
+                assert!(table.pass());
+                table.set_direction(Direction::Writable);
+                assert!(table.push(data));
+                table.set_direction(Direction::Readable);
+                assert!(table.push(data));
+                table.set_direction(Direction::Writable);
+                assert_eq!(table.finish(segment(FOOTER_OFFSET, 1)), 4);
+                let words: [u64; 4] = core::array::from_fn(|at| descriptor(byte, at).1);
+                let expected = if packed {
+                    [16, 100 | 2 << 48, 100, 1 | 2 << 48]
+                } else {
+                    let chained = |flags: u64, next: u64| flags << 32 | next << 48;
+                    [
+                        16 | chained(1, 1),
+                        100 | chained(3, 2),
+                        100 | chained(1, 3),
+                        1 | chained(2, 0),
+                    ]
+                };
+                assert_eq!(words, expected);
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn table_keeps_room_for_the_footer() -> Result {
+        with_slot(|slot, _| {
+            // SAFETY: The table of the slot, which is ours.
+            let mut table = unsafe { TableFormat::new(false).table(slot.table_memory(), 3) };
+            assert!(table.pass());
+            assert!(table.has_room());
+            assert!(table.push(segment(INLINE_OFFSET, 1)));
+            assert!(!table.has_room());
+            assert!(!table.push(segment(INLINE_OFFSET, 1)));
+            assert!(!table.pass());
+            assert_eq!(table.finish(segment(FOOTER_OFFSET, 1)), 3);
+        })
+    }
+
     #[test]
     fn footer_has_one_byte_at_least() -> Result {
         with_slot(|slot, _| {
-            for (footer, len) in [(0, 1), (1, 1), (9, 9), (16, 16), (17, 16)] {
-                let footer = slot.footer(&command(Data::None, footer));
-                assert_eq!(footer, segment(FOOTER_OFFSET, len));
+            for (size, len) in [(0, 1), (1, 1), (9, 9), (16, 16), (17, 16)] {
+                assert_eq!(slot.footer(size), segment(FOOTER_OFFSET, len));
             }
         })
     }

@@ -115,6 +115,7 @@ UNSAFE_FENCE = (
     "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
     "rust/virtio/recovery.rs",  # work items
     "rust/virtio/requests.rs",  # struct virtqueue, with requests
+    "rust/virtio/requests/any.rs",  # mappings, and memory shared with the device
     "rust/virtio/requests/request.rs",  # the contract of requests
     "rust/virtio/requests/slot.rs",  # memory shared with the device
     "rust/virtio/sysfs.rs",  # attribute callbacks
