@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from guest import build, initramfs, kernel, paths, root, vng
+from guest.devices import DEMONSTRATED
 from guest.errors import EXIT_INTERRUPTED, UserError
 from guest.run import Config, Guest, Result, say, write_stdout
 from guest.step import StepFailed
@@ -20,8 +21,9 @@ COMMAND is one word: a script for the guest's shell; several words: a program an
 Without COMMAND: a shell on a terminal, else a short demonstration.
 
 SPEC is NAME[,KEY=VALUE]... with NAME one of rng, blk, net, balloon, serial, scsi, 9p, keyboard, or
-any QEMU device. Keys of the backend: rng file=; blk and scsi file=, size=; blk driver=null-co; net
-netdev=; 9p path=. All others are properties of the device, e.g. `--device rng,file=/path,packed=on`.
+any QEMU device. Keys of the backend: rng file=; blk and scsi file=, size=; blk driver=null-co, or
+label= (an empty ext4 of that name); net netdev=; 9p path=. All others are properties of the device,
+e.g. `--device rng,file=/path,packed=on`.
 
 The exit status is COMMAND's; 124 after the timeout, 125 if the guest itself failed (then stderr
 has a sentence), 130 after Ctrl-C, 2 for a request that cannot be carried out.
@@ -64,7 +66,12 @@ def parser() -> argparse.ArgumentParser:
     add("--kdir", type=Path, metavar="DIR", help="another built kernel instead of the cached one")
     add("--modules", type=Path, metavar="DIR", help="our built modules (default: build/KERNEL)")
     add("--module", action="append", default=[], metavar="NAME", help="a module of the kernel to pack besides virtio's")
-    add("--root", choices=("initramfs", "full", "vng"), default="initramfs", help="the guest's files")
+    add(
+        "--root",
+        choices=("initramfs", "full", "vda", "vng"),
+        default="initramfs",
+        help="the guest's files; vda: those of full, on a disk that the modules under test drive",
+    )
     add("--machine", choices=("q35", "microvm"), default="q35", help="microvm: virtio-mmio instead of PCI")
     add("--smp", default="2", metavar="N", help="processors (default: 2)")
     add("--memory", default="512", metavar="M", help="memory in MiB, or with QEMU's suffixes (default: 512)")
@@ -117,6 +124,9 @@ def configuration(options: argparse.Namespace, words: list[str]) -> Config:
     for path in files.values():
         if not path.exists():
             raise UserError(f"--file: there is no {path}.")
+    devices = options.device
+    if not words and not options.no_default_devices:
+        devices = [*DEMONSTRATED, *devices]
     timeout = options.timeout if options.timeout is not None else 0.0 if terminal else 300.0
     return Config(
         command=command,
@@ -130,8 +140,8 @@ def configuration(options: argparse.Namespace, words: list[str]) -> Config:
         machine=options.machine,
         smp=options.smp,
         memory=options.memory,
-        devices=options.device,
-        default_devices=not options.no_default_devices,
+        devices=devices,
+        default_devices=bool(words) and not options.no_default_devices,
         load=not options.no_load,
         qemu_args=[word for item in options.qemu for word in shlex.split(item)],
         qemu=options.qemu_binary,

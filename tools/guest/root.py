@@ -91,9 +91,9 @@ def _build(where: Path) -> None:
     (where / COMPLETE).write_text("")
 
 
-def disk(image: Path) -> list[str]:
-    """QEMU arguments for IMAGE on a bus that is not virtio; nothing is ever written to it."""
+def disk(image: Path, device: str) -> list[str]:
+    """QEMU arguments for IMAGE as a disk of kind DEVICE; nothing is ever written to the image."""
     return [
         *("-drive", f"if=none,id=guest-root,format=raw,snapshot=on,file={image}"),
-        *("-device", "nvme,drive=guest-root,serial=guest-root"),
+        *("-device", f"{device},drive=guest-root,serial=guest-root"),
     ]

@@ -58,6 +58,10 @@ MACHINES = {
 }
 
 
+# What the disk of --root is: one that no module under test is needed for, and one that they drive.
+ROOT_DEVICES = {"full": "nvme", "vda": "virtio-blk-pci"}
+
+
 @dataclass
 class Config:
     """What `guest run` can be asked for; the defaults are its defaults."""
@@ -173,12 +177,13 @@ class Guest:
 
         machine = MACHINES[config.machine]
         built = devices.Builder(work, machine.transport)
+        if config.root != "initramfs":
+            if machine.transport != "pci":
+                raise UserError(f"--root {config.root} needs PCI for its disk: not with --machine {config.machine}.")
+            # Before all others, so that it is the first disk of its kind.
+            built.args += root.disk(root.cached(), ROOT_DEVICES[config.root])
         for spec in (*(devices.DEFAULT if config.default_devices else ()), *config.devices):
             built.add(spec)
-        if config.root == "full" and machine.transport != "pci":
-            raise UserError(f"--root full needs PCI for its disk: not with --machine {config.machine}.")
-        if config.root == "full":
-            built.args += root.disk(root.cached())
         if config.share is not None:
             built.args += self._share(config.share, work)
 

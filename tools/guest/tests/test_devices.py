@@ -60,6 +60,13 @@ class Devices(unittest.TestCase):
         with self.assertRaises(UserError):
             self.args("blk,file=/nonexistent")
 
+    def test_label(self) -> None:
+        with tempfile.TemporaryDirectory() as work:
+            Builder(Path(work)).add("blk,size=1M,label=mine")
+            self.assertIn(b"mine", (Path(work) / "scratch0.img").read_bytes()[1024:2048])
+        with self.assertRaises(UserError):
+            self.args("blk,file=/dev/null,label=mine")
+
     def test_size(self) -> None:
         self.assertEqual(byte_size("64M"), 64 << 20)
         self.assertEqual(byte_size("512"), 512)
