@@ -105,7 +105,7 @@ is_polled() {
 	wait_until 30 is_vda || return 1
 	dmesg | grep 'default/read/poll queues' | tail -n 1 | grep -q '/0/1 ' || return 1
 	fio --name=verify --filename=/dev/vda --ioengine=io_uring --hipri=1 --direct=1 --size="${MIB}m" --verify=crc32c \
-		--rw=randwrite --bsrange=512-64k --iodepth=16 --verify_fatal=1 --verify_state_save=0 --eta=never \
+		--rw=randwrite --bsrange="$(block_size /dev/vda)-64k" --iodepth=16 --verify_fatal=1 --verify_state_save=0 --eta=never \
 		--output=/tmp/fio || {
 		sed 's/^/# /' /tmp/fio
 		return 1
