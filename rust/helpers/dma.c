@@ -12,6 +12,11 @@ __rust_helper phys_addr_t rust_helper_virtio_virt_to_phys(void *addr)
 	return virt_to_phys(addr);
 }
 
+__rust_helper void *rust_helper_virtio_phys_to_virt(phys_addr_t phys)
+{
+	return phys_to_virt(phys);
+}
+
 __rust_helper struct page *rust_helper_virtio_virt_to_page(void *addr)
 {
 	return virt_to_page(addr);

@@ -5,6 +5,8 @@
 //! The device is on the real bus, with real rings.  Nothing of it runs by itself: the test is the
 //! device, and its interrupts are calls of [`FakeDevice::interrupt`].
 
+mod requests;
+
 use crate::{
     buffer::Buffer,
     device::{
@@ -12,6 +14,7 @@ use crate::{
         ResetFailed, //
     },
     lifecycle,
+    requests::RequestQueue,
     transport::{
         self,
         QueueRequest,
@@ -28,6 +31,7 @@ use kernel::{
         c_void, //
     },
     interrupt::local_interrupt_disable,
+    new_mutex,
     new_spinlock,
     prelude::*,
     sync::{
@@ -36,6 +40,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        Mutex,
         SpinLock, //
     },
     time::{
@@ -53,7 +58,12 @@ use virtio_spec::{
     Status, //
 };
 
-/// Descriptors of every queue.
+pub(crate) use requests::{
+    DataRequest,
+    PIECE, //
+};
+
+/// Descriptors of every queue, unless a test wants others.
 pub(crate) const QUEUE_SIZE: u16 = 8;
 
 /// Queues that the device can have.
@@ -109,6 +119,8 @@ pub(crate) struct Behaviour {
     /// Device configuration, and how much of it there is.
     pub(crate) config: [u8; 16],
     pub(crate) config_len: usize,
+    /// Descriptors of every queue.
+    pub(crate) queue_size: u16,
     /// Queues cannot be made.
     pub(crate) find_queues: Result,
     /// Queues are not deleted: the transport is slow to free its interrupts.
@@ -130,6 +142,7 @@ impl Behaviour {
         generation_storm: false,
         config: [0; 16],
         config_len: 16,
+        queue_size: QUEUE_SIZE,
         find_queues: Ok(()),
         keeps_queues: false,
         deaf: false,
@@ -140,6 +153,7 @@ impl Behaviour {
 /// A queue, and how far the device is in it.
 struct Queue {
     vq: NonNull<bindings::virtqueue>,
+    size: u16,
     next_avail: u16,
     next_used: u16,
 }
@@ -254,6 +268,9 @@ pub(crate) struct FakeDevice {
     state: SpinLock<State>,
     pub(crate) notifications: Count,
     pub(crate) driver: DriverLog,
+    /// The queue of a driver that leaves it to the test.
+    #[pin]
+    pub(crate) requests: Mutex<Option<RequestQueue<DataRequest>>>,
 }
 
 impl FakeDevice {
@@ -277,6 +294,7 @@ impl FakeDevice {
                 }),
                 notifications: Count::new(),
                 driver: DriverLog::new(),
+                requests <- new_mutex!(None),
             }),
             GFP_KERNEL,
         )
@@ -442,8 +460,8 @@ impl Queue {
     /// The queue exists.
     unsafe fn take_available(&mut self) -> Option<u16> {
         let avail = self.ring().avail;
-        let slot = usize::from(self.next_avail % QUEUE_SIZE);
-        // SAFETY: By the contract; the ring has `QUEUE_SIZE` entries.
+        let slot = usize::from(self.next_avail % self.size);
+        // SAFETY: By the contract; the ring has `size` entries.
         let head = unsafe {
             if u16::from_le((&raw const (*avail).idx).read_volatile()) == self.next_avail {
                 return None;
@@ -460,13 +478,13 @@ impl Queue {
     /// The queue exists.
     unsafe fn put_used(&mut self, id: u32, len: u32) {
         let used = self.ring().used;
-        let slot = usize::from(self.next_used % QUEUE_SIZE);
+        let slot = usize::from(self.next_used % self.size);
         self.next_used = self.next_used.wrapping_add(1);
         let element = bindings::vring_used_elem {
             id: id.to_le(),
             len: len.to_le(),
         };
-        // SAFETY: By the contract; the ring has `QUEUE_SIZE` entries.
+        // SAFETY: By the contract; the ring has `size` entries.
         unsafe {
             let entries = (&raw mut (*used).ring).cast::<bindings::vring_used_elem>();
             entries.add(slot).write_volatile(element);
@@ -573,12 +591,12 @@ impl Transport for FakeTransport {
         _affinity: Option<NonNull<bindings::irq_affinity>>,
     ) -> Result {
         self.record(Event::FindQueues(requests.len()));
-        let find = self.device.state.lock().behaviour.find_queues;
-        find?;
+        let behaviour = self.device.state.lock().behaviour;
+        behaviour.find_queues?;
         for (index, request) in requests.iter_mut().take(QUEUES).enumerate() {
             let params = Params {
                 index: index as u32,
-                size: QUEUE_SIZE.into(),
+                size: behaviour.queue_size.into(),
                 align: bindings::SMP_CACHE_BYTES,
                 weak_barriers: true,
                 may_reduce: false,
@@ -600,6 +618,7 @@ impl Transport for FakeTransport {
             if let Some(slot) = self.device.state.lock().queues.get_mut(index) {
                 *slot = Some(Queue {
                     vq,
+                    size: behaviour.queue_size,
                     next_avail: 0,
                     next_used: 0,
                 });

@@ -47,6 +47,7 @@ mod config;
 mod power;
 mod queues;
 mod recovery;
+mod requests;
 
 use crate::{
     device::Device,
@@ -153,7 +154,7 @@ impl PinnedDrop for Data {
 }
 
 fn device_of(dev: &Device) -> Arc<FakeDevice> {
-    // SAFETY: The id of `TestClass` is that of fake devices alone.
+    // SAFETY: The ids of the tests' classes are those of fake devices alone.
     unsafe { FakeDevice::behind(dev) }.clone()
 }
 
@@ -234,10 +235,10 @@ impl Driver for TestDriver {
 }
 
 /// A fake device on the bus, and its driver.
-struct Bench {
+struct Bench<D: Driver = TestDriver> {
     // Dropped from the top, as devices and drivers go.
     registration: Registration<FakeTransport>,
-    _driver: Pin<KBox<driver::Registration<Adapter<TestDriver>>>>,
+    _driver: Pin<KBox<driver::Registration<Adapter<D>>>>,
     _parent: faux::Registration,
     device: Arc<FakeDevice>,
     /// The driver as the driver core knows it.
@@ -269,13 +270,20 @@ impl Bench {
     fn with_features(features: Features) -> Result<Self> {
         let mut behaviour = Behaviour::HONEST;
         behaviour.features = features;
+        Self::with_behaviour(behaviour)
+    }
+}
+
+impl<D: Driver> Bench<D> {
+    /// As [`Bench::new`], with a device that follows `behaviour`.
+    fn with_behaviour(behaviour: Behaviour) -> Result<Self> {
         let device = FakeDevice::new(behaviour)?;
         let parent = faux::Registration::new(c"virtio_fake", None)?;
         let driver = KBox::pin_init(
             driver::Registration::new(c"virtio_fake", this_module::<crate::VirtioModule>()),
             GFP_KERNEL,
         )?;
-        let registration = register(&parent, DEVICE, &device)?;
+        let registration = register(&parent, D::Class::DEVICE, &device)?;
         // SAFETY: Registered just now; nobody else binds or unbinds it.
         let raw_driver = unsafe { (*registration.device().as_raw()).dev.driver };
         if raw_driver.is_null() {
