@@ -27,6 +27,10 @@ const MAX_GRANULE: u64 = 1 << 30;
 /// Smallest segment limit that a Linux block device can have, in bytes.
 pub const MIN_SEGMENT_SIZE: u32 = 4096;
 
+/// What the block layer takes for a segment limit that is not known, in bytes (C:
+/// `BLK_MAX_SEGMENT_SIZE`).
+const UNKNOWN_SEGMENT_SIZE: u32 = 1 << 16;
+
 /// Ranges in one discard, write zeroes or secure erase command at most (C:
 /// `MAX_DISCARD_SEGMENTS`).
 pub const MAX_RANGES: u16 = 256;
@@ -221,7 +225,7 @@ impl Limits {
             io_min,
             io_opt,
             max_segments: max_segments(config, features, environment, &mut notes)?,
-            max_segment_size: max_segment_size(config, features, environment)?,
+            max_segment_size: max_segment_size(config, features, environment, &mut notes)?,
             discard: discard(config, features, zones.is_some(), logical, &mut notes),
             write_zeroes: write_zeroes(config, features, &mut notes),
             write_zeroes_may_unmap: features.has::<WriteZeroes>()
@@ -365,6 +369,7 @@ fn max_segment_size(
     config: &Config,
     features: Features,
     environment: &Environment,
+    notes: &mut Notes,
 ) -> Result<u32, Absurd> {
     let dma = u32::try_from(environment.max_dma_size).unwrap_or(u32::MAX);
     if dma < MIN_SEGMENT_SIZE {
@@ -378,6 +383,12 @@ fn max_segment_size(
         return Ok(dma);
     }
     let size = config.size_max.get();
+    if size == 0 {
+        // What `qemu-storage-daemon` says.
+        let used = UNKNOWN_SEGMENT_SIZE.min(dma);
+        notes.instead("size_max", size, used);
+        return Ok(used);
+    }
     if size < MIN_SEGMENT_SIZE {
         return Err(Absurd {
             field: "size_max",

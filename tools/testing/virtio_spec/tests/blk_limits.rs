@@ -196,7 +196,11 @@ fn a_segment_holds_a_page() {
     };
     assert_eq!(size(4096).unwrap().0.max_segment_size, 4096);
     assert_eq!(size(u32::MAX).unwrap().0.max_segment_size, u32::MAX);
-    for bad in [0, 1, 4095] {
+    // Said by a device that means none.
+    let (limits, notes) = size(0).unwrap();
+    assert_eq!(limits.max_segment_size, 1 << 16);
+    assert_eq!(notes, ["size_max is 0: 65536 is used"]);
+    for bad in [1, 4095] {
         assert_eq!(size(bad).unwrap_err().field, "size_max");
     }
     for (max_dma_size, expected) in [(1 << 18, Some(1 << 18)), (4095, None)] {
