@@ -106,6 +106,7 @@ PACKAGES = (
     Item("valgrind", "`bench host`", command("valgrind"), "valgrind"),
     Item("python3-venv", "documentation, plots and virtme-ng", lambda: _module("ensurepip"), "python3-venv"),
     Item("QEMU 10", "the guest", _qemu, "qemu-system-x86", backport=True),
+    Item("storage daemon", "the disk by vhost-user", command("qemu-storage-daemon"), "qemu-utils", backport=True),
     Item("SeaBIOS", "the guest", file("/usr/share/seabios/bios-256k.bin"), "seabios", backport=True),
     Item("iPXE", "network devices of the guest", file("/usr/lib/ipxe/qemu/*.rom"), "ipxe-qemu", backport=True),
 )
@@ -172,7 +173,7 @@ def install() -> int:
         suite = build.backports()
         suite.update(LOG)
         # Together, so that firmware and QEMU come from the same suite.
-        apt.install(["qemu-system-x86", "seabios", "ipxe-qemu"], LOG, suite)
+        apt.install(["qemu-system-x86", "qemu-utils", "seabios", "ipxe-qemu"], LOG, suite)
     if not bindgen_works():
         build.bindgen()
     importlib.invalidate_caches()
