@@ -23,6 +23,8 @@ mod disk;
 mod operations;
 #[path = "virtio_blk/queue.rs"]
 mod queue;
+#[path = "virtio_blk/statistics.rs"]
+mod statistics;
 
 use block_mq::{
     num_possible_queues,
@@ -38,6 +40,7 @@ use disk::{
 use kernel::{
     driver,
     prelude::*,
+    seq_file::SeqFile,
     sync::Arc,
     InPlaceModule,
     ModuleMetadata, //
@@ -224,5 +227,9 @@ impl Driver for VirtioBlk {
 
     fn abandoned(data: Pin<&Data>) {
         data.shared.go_on(State::Dead);
+    }
+
+    fn statistics(data: Pin<&Data>, file: &SeqFile) {
+        data.shared.print_statistics(file);
     }
 }

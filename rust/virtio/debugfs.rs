@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/debug/virtio/virtioN/`: the queues of a device, and with `CONFIG_VIRTIO_DEBUG` the
-//! [feature filter](crate::feature_filter).
+//! `/sys/kernel/debug/virtio/virtioN/`: the queues of a device, what its driver counts, and with
+//! `CONFIG_VIRTIO_DEBUG` the [feature filter](crate::feature_filter).
 //!
-//! C source: `drivers/virtio/virtio_debug.c`, which has no `queues`.  Its functions are in the kernel
+//! C source: `drivers/virtio/virtio_debug.c`, which has only the filter.  Its functions are in the kernel
 //! image even if virtio is a module, so their symbols are not this module's to export.
 
-use crate::device::Device;
 #[cfg(CONFIG_VIRTIO_DEBUG)]
 use crate::feature_filter;
+use crate::{
+    device::Device,
+    recovery, //
+};
 use core::{
     mem::MaybeUninit,
     ptr, //
@@ -170,6 +173,20 @@ impl Show for Queues {
 
 static QUEUES: File = readable::<Queues>(c"queues");
 
+/// What the driver counts by itself.
+struct Statistics;
+
+impl Show for Statistics {
+    fn show(dev: &Device, file: &SeqFile) -> Result {
+        if let Some(handle) = recovery::handle(dev) {
+            handle.print_statistics(file);
+        }
+        Ok(())
+    }
+}
+
+static STATISTICS: File = readable::<Statistics>(c"statistics");
+
 /// Makes the directory of a device (C: `virtio_debug_device_init`).  May sleep.
 ///
 /// Failure is not reported, as everywhere in debugfs: the device works without.
@@ -198,6 +215,7 @@ pub(crate) fn device_init(dev: &Device) {
         }
     };
     create(&QUEUES);
+    create(&STATISTICS);
     #[cfg(CONFIG_VIRTIO_DEBUG)]
     feature_filter::FILES.iter().for_each(create);
 }

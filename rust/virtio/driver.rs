@@ -48,6 +48,7 @@ use kernel::{
     ffi::c_int,
     interrupt::local_interrupt_disable,
     prelude::*,
+    seq_file::SeqFile,
     str::CString,
     sync::barrier::{
         smp_mb,
@@ -157,6 +158,10 @@ pub trait Driver: Sized + 'static {
 
     /// The device does not come back: nobody may wait for it.  May sleep.
     fn abandoned(_data: Pin<&Self::Data>) {}
+
+    /// Prints what it counts and the core does not, for `statistics` in debugfs: a line of names,
+    /// then lines of numbers.  May sleep.
+    fn statistics(_data: Pin<&Self::Data>, _file: &SeqFile) {}
 }
 
 /// The feature bits of a set, as C's table wants them.
@@ -403,7 +408,7 @@ impl<T: Driver> Adapter<T> {
         // lock, which is held.
         recovery::enable(dev, true);
         if let Some(handle) = recovery::handle(dev) {
-            handle.open(dev);
+            handle.open(dev, Self::statistics);
         }
         lifecycle::ready(dev);
         Self::start(dev);
@@ -414,6 +419,14 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: Bound to this driver: `unbind` takes the callback back.
         if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
             T::abandoned(data);
+        }
+    }
+
+    fn statistics(dev: &Device, file: &SeqFile) {
+        // SAFETY: Bound to this driver: `stop` closes the handle, and waits for us, before the data
+        // goes.
+        if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
+            T::statistics(data, file);
         }
     }
 

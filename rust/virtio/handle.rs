@@ -10,6 +10,7 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         Arc,
         Mutex, //
@@ -20,29 +21,45 @@ use kernel::{
 #[derive(Clone)]
 pub struct Handle(Arc<Gate>);
 
+/// Prints what a driver counts of its device.
+pub(crate) type Statistics = fn(&Device, &SeqFile);
+
+/// A device to which a driver is bound.
+struct Open {
+    device: &'static Device,
+    statistics: Statistics,
+}
+
 #[pin_data]
 struct Gate {
-    /// The device while a driver is bound to it.
+    /// `None` unless a driver is bound, and the device works.
     #[pin]
-    device: Mutex<Option<&'static Device>>,
+    open: Mutex<Option<Open>>,
 }
 
 impl Handle {
     pub(crate) fn new() -> Result<Self> {
         let gate = pin_init!(Gate {
-            device <- new_mutex!(None),
+            open <- new_mutex!(None),
         });
         Ok(Self(Arc::pin_init(gate, GFP_KERNEL)?))
     }
 
     /// Lets users in.  The device outlives its binding, which ends with [`Handle::close`].
-    pub(crate) fn open(&self, dev: &'static Device) {
-        *self.0.device.lock() = Some(dev);
+    pub(crate) fn open(&self, device: &'static Device, statistics: Statistics) {
+        *self.0.open.lock() = Some(Open { device, statistics });
     }
 
     /// Keeps users out, and waits for those who are in.  May sleep.
     pub(crate) fn close(&self) {
-        *self.0.device.lock() = None;
+        *self.0.open.lock() = None;
+    }
+
+    /// Has the driver print what it counts; nothing without one.  May sleep.
+    pub(crate) fn print_statistics(&self, file: &SeqFile) {
+        if let Some(open) = &*self.0.open.lock() {
+            (open.statistics)(open.device, file);
+        }
     }
 
     /// Runs `f` on the device, which is not unbound meanwhile; one at a time.  May sleep.  Not from
@@ -50,8 +67,8 @@ impl Handle {
     ///
     /// `None` if the driver is unbound.
     pub fn with<R>(&self, f: impl FnOnce(&Device) -> R) -> Option<R> {
-        let device = self.0.device.lock();
-        device.map(f)
+        let open = self.0.open.lock();
+        open.as_ref().map(|open| f(open.device))
     }
 
     /// Takes the device out of service at once: breaks its queues, resets it, waits for callbacks,

@@ -12,6 +12,7 @@ use crate::{
     },
     operations::Disk,
     queue::Queue,
+    statistics,
     MAJOR, //
 };
 use block_mq::{
@@ -31,6 +32,7 @@ use kernel::{
     module::this_module,
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         aref::ARef,
         atomic::{
@@ -446,6 +448,7 @@ impl Shared {
 
     /// A request timed out.  Says how long to wait for it now.  Context of a work item.
     pub(crate) fn timeout(&self, queue: &Queue, expired: Expired) -> Delta {
+        queue.statistics.timeouts.count();
         let whole = queue.is_whole();
         if expired.times == 1 && expired.requeues == 0 && whole {
             self.complain(c"a request timed out: the device is told again");
@@ -471,6 +474,14 @@ impl Shared {
             }
         }
         PATIENCE
+    }
+
+    /// Prints what the queues count.
+    pub(crate) fn print_statistics(&self, file: &SeqFile) {
+        file.call_printf(core::format_args!("{}\n", statistics::HEADER));
+        for (index, queue) in self.queues.iter().enumerate() {
+            file.call_printf(core::format_args!("{} {}\n", index, queue.statistics));
+        }
     }
 
     /// Has requests fail from now on, unless the state is not `from` any more.

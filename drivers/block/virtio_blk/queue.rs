@@ -12,7 +12,8 @@ use crate::{
     operations::{
         Operations,
         Request, //
-    }, //
+    },
+    statistics::Statistics, //
 };
 use block_mq::{
     Batch,
@@ -48,6 +49,7 @@ pub(crate) type Virtqueue = RequestQueue<Request>;
 /// A hardware queue of the block layer, and its virtqueue.
 #[pin_data]
 pub(crate) struct Queue {
+    pub(crate) statistics: Statistics,
     #[pin]
     inner: SpinLockIrq<Inner>,
 }
@@ -69,6 +71,7 @@ impl Queue {
     /// A queue for which requests do not wait yet.
     pub(crate) fn new(queue: Virtqueue, counts: bool) -> impl PinInit<Self> {
         pin_init!(Self {
+            statistics: Statistics::new(),
             inner <- new_spinlock_irq!(Inner {
                 queue: Some(queue),
                 stopped: false,
@@ -116,7 +119,7 @@ impl Queue {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let Some(queue) = &mut inner.queue else {
-            return inner.refuse(hw, request);
+            return self.refuse(inner, hw, request);
         };
         let result = command::submit(queue, request, inner.max_zeroes);
         // Who could not be queued waits for those before.
@@ -129,10 +132,10 @@ impl Queue {
             Ok(()) => QueueResult::Queued,
             Err(Refused::NoMemory(request)) => QueueResult::Busy(request),
             Err(Refused::Full(request)) => {
-                inner.stop(hw);
+                self.stop(inner, hw);
                 QueueResult::Busy(request)
             }
-            Err(Refused::Broken(request)) => inner.refuse(hw, request),
+            Err(Refused::Broken(request)) => self.refuse(inner, hw, request),
             Err(Refused::Never(request, status)) => QueueResult::Fail(request, status),
         };
         drop(guard);
@@ -233,6 +236,9 @@ impl Queue {
     /// Takes back what a device that was reset had: to be started anew, or to end with an error.
     pub(crate) fn take_all(&self, proof: &Quiesced<'_>, anew: bool) {
         let mut queue = self.inner.lock().queue.take();
+        if queue.is_some() {
+            self.statistics.resets.count();
+        }
         while let Some(request) = queue.as_mut().and_then(|queue| queue.drain(proof)) {
             if core::mem::take(&mut self.inner.lock().stopped) {
                 request.restart_queue();
@@ -243,29 +249,31 @@ impl Queue {
             };
             // What went to a zone must not go there twice.
             if anew && request.op() != Op::ZoneAppend && request.requeues() < most {
+                self.statistics.requeues.count();
                 request.requeue(patience);
             } else {
+                self.statistics.failures.count();
                 request.end(Status::IoError);
             }
         }
     }
-}
 
-impl Inner {
     /// Has the block layer wait until something comes back.
-    fn stop(&mut self, hw: &HwQueue<'_, Operations>) {
-        self.stopped = true;
+    fn stop(&self, inner: &mut Inner, hw: &HwQueue<'_, Operations>) {
+        inner.stopped = true;
+        self.statistics.stops.count();
         hw.stop();
     }
 
     /// Does with a request what is to be done while there is no device to take it.
     fn refuse(
-        &mut self,
+        &self,
+        inner: &mut Inner,
         hw: &HwQueue<'_, Operations>,
         request: Request,
     ) -> QueueResult<Operations> {
-        if self.waits {
-            self.stop(hw);
+        if inner.waits {
+            self.stop(inner, hw);
             QueueResult::Busy(request)
         } else {
             QueueResult::Fail(request, Status::IoError)
