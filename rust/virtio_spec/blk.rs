@@ -3,6 +3,7 @@
 //! Block device (section 5.2).
 
 pub mod limits;
+pub mod zone;
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -66,6 +67,31 @@ pub const SECTOR_SIZE: u32 = 512;
 
 /// Length of the identifier that [`RequestType::GetId`] returns, in bytes.
 pub const ID_BYTES: usize = 20;
+
+/// What [`RequestType::GetLifetime`] returns, `struct virtio_blk_lifetime` (section 5.2.6); the
+/// numbers are those of eMMC.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct LifetimeReport {
+    /// Reserved blocks that are used up: 1 is normal, 2 a warning (80 %), 3 urgent (90 %).
+    pub pre_eol_info: U16,
+    /// Lifetime of single-level cells that is used up: 1 to 10 for tenths begun, 11 for more.
+    pub device_lifetime_est_typ_a: U16,
+    /// The same of multi-level cells.
+    pub device_lifetime_est_typ_b: U16,
+}
+
+/// Bytes of a [`LifetimeReport`].
+pub const LIFETIME_BYTES: usize = core::mem::size_of::<LifetimeReport>();
+
+const _: () = assert!(LIFETIME_BYTES == 6);
+
+impl LifetimeReport {
+    /// The report that these bytes are.
+    pub fn from_bytes(bytes: [u8; LIFETIME_BYTES]) -> Self {
+        zerocopy::transmute!(bytes)
+    }
+}
 
 /// The geometry in [`Config`].
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

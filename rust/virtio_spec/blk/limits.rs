@@ -35,6 +35,9 @@ const UNKNOWN_SEGMENT_SIZE: u32 = 1 << 16;
 /// `MAX_DISCARD_SEGMENTS`).
 pub const MAX_RANGES: u16 = 256;
 
+/// Zones of a disk at most, so that a report of all ends in bounded time.
+pub const MAX_ZONES: u64 = 1 << 24;
+
 /// What a request takes of a ring beside its data: header and status.
 const OVERHEAD: u16 = 2;
 
@@ -157,7 +160,7 @@ pub struct Zones {
     pub max_active: u32,
     /// Sectors of a zone append at most; not 0, and not more than a zone has.
     pub max_append_sectors: u32,
-    /// Granularity of writes in bytes, a power of two.
+    /// Granularity of writes in bytes, a power of two; not more than a zone has.
     pub write_granularity: u32,
 }
 
@@ -211,11 +214,24 @@ impl Limits {
     ) -> Result<(Self, Notes), Absurd> {
         let mut notes = Notes::default();
         let logical = logical_block_size(config, features, environment, &mut notes)?;
-        let (physical, alignment_offset, io_min, io_opt) =
+        let (mut physical, alignment_offset, mut io_min, io_opt) =
             topology(config, features, logical, &mut notes);
-        let zones = zones(config, features, environment, logical, &mut notes)?;
+        let capacity = capacity(config)?;
+        let zones = zones(
+            config,
+            features,
+            environment,
+            (capacity, logical),
+            &mut notes,
+        )?;
+        if let Some(zones) = &zones {
+            // As C has it.
+            physical = zones.write_granularity.max(logical);
+            io_min = physical;
+        }
+        let alignment_offset = alignment_offset & (physical - 1);
         let limits = Self {
-            capacity: capacity(config)?,
+            capacity,
             read_only: features.has::<Ro>(),
             write_cache: write_cache(config, features, &mut notes),
             num_queues: num_queues(config, features)?,
@@ -502,7 +518,7 @@ fn zones(
     config: &Config,
     features: Features,
     environment: &Environment,
-    logical: u32,
+    (capacity, logical): (u64, u32),
     notes: &mut Notes,
 ) -> Result<Option<Zones>, Absurd> {
     if !features.has::<Zoned>() {
@@ -525,19 +541,30 @@ fn zones(
     }
     let sectors = says.zone_sectors.get();
     // The block layer wants it.
-    if !sectors.is_power_of_two() || u64::from(sectors) * u64::from(SECTOR_SIZE) < logical.into() {
+    let bytes = u64::from(sectors) * u64::from(SECTOR_SIZE);
+    if !sectors.is_power_of_two() || bytes < logical.into() {
         return Err(absurd(
             "zoned.zone_sectors",
             sectors,
             "a power of two, at least a block",
         ));
     }
+    if capacity.div_ceil(sectors.into()) > MAX_ZONES {
+        return Err(absurd(
+            "zoned.zone_sectors",
+            sectors,
+            "so many that there are at most 2^24 zones",
+        ));
+    }
     let write_granularity = says.write_granularity.get();
-    if !write_granularity.is_power_of_two() || write_granularity < SECTOR_SIZE {
+    if !write_granularity.is_power_of_two()
+        || write_granularity < SECTOR_SIZE
+        || u64::from(write_granularity) > bytes.min(MAX_GRANULE)
+    {
         return Err(absurd(
             "zoned.write_granularity",
             write_granularity,
-            "a power of two, at least 512",
+            "a power of two, at least 512, at most a zone",
         ));
     }
     let append = says.max_append_sectors.get();

@@ -6,7 +6,8 @@ mod common;
 
 use proptest::prelude::*;
 use virtio_spec::blk::limits::{
-    Absurd, Environment, Limits, Notes, Ranges, Zones, MAX_CAPACITY, MAX_RANGES, MIN_SEGMENT_SIZE,
+    Absurd, Environment, Limits, Notes, Ranges, Zones, MAX_CAPACITY, MAX_RANGES, MAX_ZONES,
+    MIN_SEGMENT_SIZE,
 };
 use virtio_spec::blk::{
     BlkSize, Config, ConfigWce, Discard, Flush, Mq, Ro, SecureErase, SegMax, SizeMax, Topology,
@@ -314,16 +315,21 @@ fn zones_of_a_host_managed_disk() {
             write_granularity: 4096,
         })
     );
+    assert_eq!((limits.physical_block_size, limits.io_min), (4096, 4096));
     assert_eq!(limits.discard, None);
     assert_eq!(notes.len(), 2, "{notes:?}");
-    let refused: [(&str, Change<'_>); 7] = [
+    let refused: [(&str, Change<'_>); 9] = [
         ("zoned.zone_sectors", &|c| c.zoned.zone_sectors.set(0)),
         ("zoned.zone_sectors", &|c| c.zoned.zone_sectors.set(100)),
         ("zoned.write_granularity", &|c| {
             c.zoned.write_granularity.set(0);
         }),
+        ("zoned.zone_sectors", &|c| c.capacity.set((1 << 41) + 1)),
         ("zoned.write_granularity", &|c| {
             c.zoned.write_granularity.set(3);
+        }),
+        ("zoned.write_granularity", &|c| {
+            c.zoned.write_granularity.set(1 << 27);
         }),
         ("zoned.max_append_sectors", &|c| {
             c.zoned.max_append_sectors.set(0);
@@ -336,6 +342,7 @@ fn zones_of_a_host_managed_disk() {
     for (field, change) in refused {
         assert_eq!(zoned(change).unwrap_err().field, field);
     }
+    assert!(zoned(&|c| c.capacity.set(1 << 41)).is_ok());
     for plain in [0, 2] {
         let (limits, _) = zoned(&|c| c.zoned.model = plain).unwrap();
         assert_eq!(limits.zones, None);
@@ -380,6 +387,9 @@ fn block_layer_takes(limits: &Limits, environment: &Environment) {
         assert!(zones.sectors.is_power_of_two());
         assert!(u64::from(zones.sectors) * 512 >= u64::from(logical));
         assert!(zones.write_granularity.is_power_of_two());
+        assert!(u64::from(zones.write_granularity) <= u64::from(zones.sectors) * 512);
+        assert!(zones.max_append_sectors >= zones.write_granularity / 512);
+        assert!(limits.capacity.div_ceil(zones.sectors.into()) <= MAX_ZONES);
         assert!(zones.max_append_sectors != 0 && zones.max_append_sectors <= zones.sectors);
         assert!(zones.max_active == 0 || zones.max_open <= zones.max_active);
     }
