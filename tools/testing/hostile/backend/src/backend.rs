@@ -23,9 +23,13 @@ use crate::{
     },
 };
 use std::{
-    collections::VecDeque,
+    collections::{
+        HashMap,
+        VecDeque, //
+    },
     error::Error,
     io,
+    mem,
     process,
     thread,
     time::Duration, //
@@ -95,6 +99,8 @@ pub struct Hostile {
     acked: u64,
     memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
     queues: Vec<Queue>,
+    /// Block requests seen of each type.
+    kinds: HashMap<u32, u64>,
 }
 
 impl Hostile {
@@ -104,7 +110,7 @@ impl Hostile {
     ///
     /// A scenario with bytes that are none.
     pub fn new(scenario: Scenario, packed: bool) -> Result<Self, Box<dyn Error>> {
-        let device = Device::new(scenario.device);
+        let device = Device::new(&scenario);
         let mut features = device.features()
             | 1 << VIRTIO_F_VERSION_1
             | 1 << VIRTIO_RING_F_EVENT_IDX
@@ -130,18 +136,75 @@ impl Hostile {
             acked: 0,
             memory: None,
             queues,
+            kinds: HashMap::new(),
         })
     }
 
-    /// The lie about the next request of `queue`, which is counted.
-    fn next_lie(&mut self, queue: usize) -> Option<Lie> {
+    /// Its configuration.
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// Forgets the queues: the device was reset.
+    pub fn stop(&mut self) {
+        for queue in &mut self.queues {
+            queue.ring = None;
+            queue.waiting.clear();
+            queue.held.clear();
+        }
+    }
+
+    /// How far it has come with queue `index`; `None` if it does not use it.
+    pub fn base(&self, index: usize) -> Option<u16> {
+        let queue = self.queues.get(index)?;
+        queue.ring.as_ref().map(Ring::base)
+    }
+
+    /// Takes what the driver has added to queue `index`, which is at `layout` if it was not known; says how
+    /// many interrupts are due.
+    ///
+    /// # Errors
+    ///
+    /// Addresses outside of `memory`.
+    pub fn run(
+        &mut self,
+        index: usize,
+        layout: Layout,
+        base: u16,
+        memory: &GuestMemoryMmap,
+    ) -> io::Result<u32> {
+        let Some(queue) = self.queues.get_mut(index) else {
+            return Ok(0);
+        };
+        if queue.ring.is_none() {
+            queue.ring = Some(Ring::new(layout, base, memory)?);
+        }
+        self.take(index, memory)?;
+        Ok(mem::take(&mut self.queues[index].interrupts))
+    }
+
+    /// The lie about the next request of `queue`, of type `kind`, which is counted.
+    fn next_lie(&mut self, queue: usize, kind: Option<u32>) -> Option<Lie> {
         let number = {
             let queue = self.queues.get_mut(queue)?;
             queue.requests += 1;
             queue.requests
         };
-        let lies = &self.scenario.lies;
-        let lie = lies.iter().find(|lie| lie.is_about(queue, number))?.clone();
+        let of_kind = kind.map_or(number, |kind| {
+            let count = self.kinds.entry(kind).or_default();
+            *count += 1;
+            *count
+        });
+        let counted = |lie: &Lie| {
+            if lie.kind.is_some() {
+                of_kind
+            } else {
+                number
+            }
+        };
+        let mut lies = self.scenario.lies.iter();
+        let lie = lies.find(|lie| lie.is_about(queue, counted(lie), kind))?;
+        let (lie, number) = (lie.clone(), counted(lie));
         if number - lie.from < MAX_LINES {
             println!("lie: request {number} of queue {queue}");
         }
@@ -174,7 +237,8 @@ impl Hostile {
             self.queues[queue].waiting.push_back(chain);
             return Ok(());
         }
-        let lie = self.next_lie(queue);
+        let kind = self.device.request_kind(memory, &chain);
+        let lie = self.next_lie(queue, kind);
         match self.device.serve(memory, &chain, lie.as_ref())? {
             Answer::Done(len) => self.complete(queue, memory, chain, len, lie.as_ref())?,
             Answer::Forward(other, bytes) => {
@@ -195,7 +259,7 @@ impl Hostile {
         let Some(chain) = self.queues[queue].waiting.pop_front() else {
             return Ok(());
         };
-        let lie = self.next_lie(queue);
+        let lie = self.next_lie(queue, None);
         if let Some(header) = lie.as_ref().and_then(|lie| lie.header.as_deref()) {
             let header = hex(header).map_err(|error| io::Error::other(error.to_string()))?;
             for (place, byte) in bytes.iter_mut().zip(header) {

@@ -8,8 +8,14 @@ use crate::{
         Segment, //
     },
     scenario::{
+        hex,
         Kind,
-        Lie, //
+        Lie,
+        Scenario, //
+    },
+    zones::{
+        Action,
+        Zones, //
     },
 };
 use std::{
@@ -30,6 +36,16 @@ const BLK_IN: u32 = 0;
 const BLK_OUT: u32 = 1;
 const BLK_FLUSH: u32 = 4;
 const BLK_GET_ID: u32 = 8;
+const BLK_GET_LIFETIME: u32 = 10;
+const BLK_ZONE_APPEND: u32 = 15;
+const BLK_ZONE_REPORT: u32 = 16;
+const BLK_ZONE_OPEN: u32 = 18;
+const BLK_ZONE_CLOSE: u32 = 20;
+const BLK_ZONE_FINISH: u32 = 22;
+const BLK_ZONE_RESET: u32 = 24;
+const BLK_ZONE_RESET_ALL: u32 = 26;
+const BLK_F_LIFETIME: u64 = 1 << 15;
+const BLK_F_ZONED: u64 = 1 << 17;
 const BLK_OK: u8 = 0;
 const BLK_IOERR: u8 = 1;
 const BLK_UNSUPP: u8 = 2;
@@ -51,6 +67,8 @@ pub enum Answer {
 pub struct Device {
     kind: Kind,
     disk: Vec<u8>,
+    zones: Option<Zones>,
+    lifetime: Option<[u16; 3]>,
 }
 
 fn read(memory: &GuestMemoryMmap, chain: &Chain) -> io::Result<Vec<u8>> {
@@ -101,13 +119,23 @@ fn last_byte(chain: &Chain) -> Option<GuestAddress> {
 }
 
 impl Device {
-    /// A device of `kind`.
-    pub fn new(kind: Kind) -> Self {
+    /// The device of `scenario`.
+    pub fn new(scenario: &Scenario) -> Self {
+        let kind = scenario.device;
         let size = if kind == Kind::Blk { DISK } else { 0 };
+        let zones = scenario.zones.clone();
         Self {
             kind,
             disk: vec![0; size as usize],
+            zones: zones.map(|layout| Zones::new(layout, DISK / SECTOR)),
+            lifetime: scenario.lifetime,
         }
+    }
+
+    /// The type of the block request in `chain`.
+    pub fn request_kind(&self, memory: &GuestMemoryMmap, chain: &Chain) -> Option<u32> {
+        let first = chain.segments.first().filter(|_| self.kind == Kind::Blk)?;
+        memory.read_obj(GuestAddress(first.addr)).ok()
     }
 
     /// Queues that it has.
@@ -122,7 +150,11 @@ impl Device {
     pub fn features(&self) -> u64 {
         match self.kind {
             // VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH.
-            Kind::Blk => 1 << 2 | 1 << 6 | 1 << 9,
+            Kind::Blk => {
+                let zoned = self.zones.as_ref().map_or(0, |_| BLK_F_ZONED);
+                let lifetime = self.lifetime.map_or(0, |_| BLK_F_LIFETIME);
+                1 << 2 | 1 << 6 | 1 << 9 | zoned | lifetime
+            }
             // VIRTIO_NET_F_MRG_RXBUF.
             Kind::Net => 1 << 15,
             Kind::Rng => 0,
@@ -132,6 +164,10 @@ impl Device {
     /// Its configuration.
     pub fn config(&self) -> Vec<u8> {
         let mut config = vec![0; 60];
+        if let Some(zones) = &self.zones {
+            config.resize(72, 0);
+            config.extend(zones.config());
+        }
         if self.kind == Kind::Blk {
             config[..8].copy_from_slice(&(DISK / SECTOR).to_le_bytes());
             config[12..16].copy_from_slice(&126u32.to_le_bytes());
@@ -183,42 +219,119 @@ impl Device {
         let start = usize::try_from(sector.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
         let data = &request[BLK_HEADER.min(request.len())..];
         let space = (room(chain) as usize).saturating_sub(1);
-        let mut written = 0;
+        let mut reply = Vec::new();
         let honest = match u32::from_le_bytes(kind) {
             BLK_IN => match start
                 .checked_add(space)
                 .and_then(|end| self.disk.get(start..end))
             {
                 Some(bytes) => {
-                    written = write(memory, chain, &bytes[..bytes.len().min(most)])?;
+                    reply = bytes.to_vec();
                     BLK_OK
                 }
                 None => BLK_IOERR,
             },
-            BLK_OUT => {
-                let end = start.checked_add(data.len());
-                match end.and_then(|end| self.disk.get_mut(start..end)) {
-                    Some(place) => {
-                        place.copy_from_slice(data);
-                        BLK_OK
-                    }
-                    None => BLK_IOERR,
-                }
-            }
+            BLK_OUT => match self.advance(sector, data.len()) {
+                BLK_OK => self.store(start, data),
+                status => status,
+            },
             BLK_FLUSH => BLK_OK,
             BLK_GET_ID => {
-                let id = b"hostile\0\0\0\0\0\0\0\0\0\0\0\0\0";
-                written = write(memory, chain, &id[..id.len().min(space)])?;
+                reply = b"hostile\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
                 BLK_OK
             }
-            _ => BLK_UNSUPP,
+            BLK_GET_LIFETIME => match self.lifetime {
+                Some(numbers) => {
+                    reply = numbers.iter().flat_map(|one| one.to_le_bytes()).collect();
+                    BLK_OK
+                }
+                None => BLK_UNSUPP,
+            },
+            kind => self.zone_request(kind, sector, data, (space, &mut reply)),
         };
+        for patch in lie.map(|lie| &lie.reply[..]).unwrap_or_default() {
+            let bytes = hex(&patch.bytes).map_err(|error| io::Error::other(error.to_string()))?;
+            let end = patch.at + bytes.len();
+            reply.resize(reply.len().max(end), 0);
+            reply[patch.at..end].copy_from_slice(&bytes);
+        }
+        reply.truncate(space.min(most));
+        let mut written = write(memory, chain, &reply)?;
         let status = lie.and_then(|lie| lie.status).unwrap_or(honest.into());
         if let (Ok(status), Some(place)) = (u8::try_from(status), last_byte(chain)) {
             memory.write_obj(status, place).map_err(io::Error::other)?;
             written += 1;
         }
         Ok(Answer::Done(written))
+    }
+
+    /// Moves the write pointer of a zoned disk, if `bytes` may be written at `sector`.
+    fn advance(&mut self, sector: u64, bytes: usize) -> u8 {
+        let sectors = bytes as u64 / SECTOR;
+        let zones = self.zones.as_mut();
+        zones.map_or(BLK_OK, |zones| zones.write(sector, sectors))
+    }
+
+    fn store(&mut self, start: usize, data: &[u8]) -> u8 {
+        let end = start.checked_add(data.len());
+        match end.and_then(|end| self.disk.get_mut(start..end)) {
+            Some(place) => {
+                place.copy_from_slice(data);
+                BLK_OK
+            }
+            None => BLK_IOERR,
+        }
+    }
+
+    /// A request of a zoned disk, with room for so many bytes of an answer.
+    fn zone_request(
+        &mut self,
+        kind: u32,
+        sector: u64,
+        data: &[u8],
+        (space, reply): (usize, &mut Vec<u8>),
+    ) -> u8 {
+        let Some(zones) = &mut self.zones else {
+            return BLK_UNSUPP;
+        };
+        match kind {
+            BLK_ZONE_REPORT => {
+                *reply = zones.report(sector, space);
+                BLK_OK
+            }
+            BLK_ZONE_APPEND => match zones.append(sector, data.len() as u64 / SECTOR) {
+                Ok(place) => {
+                    *reply = place.to_le_bytes().to_vec();
+                    self.store((place * SECTOR) as usize, data)
+                }
+                Err(status) => status,
+            },
+            BLK_ZONE_OPEN => zones.act(sector, Action::Open),
+            BLK_ZONE_CLOSE => zones.act(sector, Action::Close),
+            BLK_ZONE_FINISH => zones.act(sector, Action::Finish),
+            BLK_ZONE_RESET => match zones.act(sector, Action::Reset) {
+                BLK_OK => self.forget(Some(sector)),
+                status => status,
+            },
+            BLK_ZONE_RESET_ALL => match zones.reset_all() {
+                BLK_OK => self.forget(None),
+                status => status,
+            },
+            _ => BLK_UNSUPP,
+        }
+    }
+
+    /// What was in the zone that has `sector`, or in all, is gone.
+    fn forget(&mut self, sector: Option<u64>) -> u8 {
+        if let Some(zones) = &self.zones {
+            let (first, count) = zones.place(sector);
+            let start = (first * SECTOR) as usize;
+            let end = start + (count * SECTOR) as usize;
+            if let Some(place) = self.disk.get_mut(start..end) {
+                place.fill(0);
+            }
+        }
+        BLK_OK
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! What a scenario file says to the device; the rest of the file is for the rig.
 
+use crate::zones::Layout;
 use serde::Deserialize;
 use std::{
     error::Error,
@@ -28,6 +29,10 @@ pub struct Scenario {
     pub config: Vec<ConfigBytes>,
     #[serde(default, rename = "lie")]
     pub lies: Vec<Lie>,
+    /// The disk has zones.
+    pub zones: Option<Layout>,
+    /// The disk tells its lifetime: the three numbers of `struct virtio_blk_lifetime`.
+    pub lifetime: Option<[u16; 3]>,
 }
 
 /// Feature bits that differ from those of an honest device.
@@ -40,8 +45,8 @@ pub struct Features {
     pub clear: Vec<u8>,
 }
 
-/// Bytes of the device configuration that differ.
-#[derive(Debug, Deserialize)]
+/// Bytes of the device configuration, or of an answer, that differ.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigBytes {
     pub at: usize,
@@ -81,6 +86,11 @@ pub struct Lie {
     /// How many requests; 0: all that follow.
     #[serde(default = "one")]
     pub times: u64,
+    /// Only block requests of this type, and only they are counted.
+    pub kind: Option<u32>,
+    /// Bytes of what a block request reads that differ; the status is not among them.
+    #[serde(default)]
+    pub reply: Vec<ConfigBytes>,
     /// Id of the used entry.
     pub id: Option<Id>,
     /// Length of the used entry.
@@ -147,9 +157,10 @@ fn one() -> u64 {
 }
 
 impl Lie {
-    /// Whether it is about request `number` of `queue`.
-    pub fn is_about(&self, queue: usize, number: u64) -> bool {
+    /// Whether it is about request `number` of `queue`, which is of type `kind`.
+    pub fn is_about(&self, queue: usize, number: u64, kind: Option<u32>) -> bool {
         self.queue == queue
+            && (self.kind.is_none() || self.kind == kind)
             && number >= self.from
             && (self.times == 0 || number - self.from < self.times)
     }
