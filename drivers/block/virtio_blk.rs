@@ -172,6 +172,7 @@ impl Driver for VirtioBlk {
         .with::<blk::Mq>()
         .with::<blk::Discard>()
         .with::<blk::WriteZeroes>()
+        .with::<blk::Lifetime>()
         .with::<blk::SecureErase>();
     const KEEPS_DATA: bool = true;
     const SPREADS_QUEUES: bool = true;

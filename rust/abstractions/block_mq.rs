@@ -35,6 +35,7 @@ mod size;
 mod tag_set;
 
 pub use attributes::{
+    Access,
     Attribute,
     Page,
     Store, //

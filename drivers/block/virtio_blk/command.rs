@@ -30,8 +30,10 @@ use virtio::{
 };
 use virtio_spec::blk::{
     request_status,
+    LifetimeReport,
     RequestType,
     ID_BYTES,
+    LIFETIME_BYTES,
     WRITE_ZEROES_FLAG_UNMAP, //
 };
 
@@ -41,14 +43,31 @@ const RANGE_SIZE: usize = 16;
 /// Ranges in a request at most: they travel in its slot.
 pub(crate) const MAX_RANGES: u16 = (INLINE_SIZE / RANGE_SIZE) as u16;
 
+/// What a request asks that the driver itself makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Nothing: it is not the driver's.
+    Nothing,
+    /// The identifier.
+    Id,
+    /// The lifetime.
+    Lifetime,
+}
+
+/// Bytes of the longest answer that the request itself has room for.
+const ANSWER_SIZE: usize = if ID_BYTES > LIFETIME_BYTES {
+    ID_BYTES
+} else {
+    LIFETIME_BYTES
+};
+
 /// What the driver keeps of a request.
 pub(crate) struct RequestData {
     status: Status,
     /// Where the data of a zone append went, as the device says.
     sector: u64,
-    /// The request asks for the identifier.
-    asks_id: bool,
-    id: [u8; ID_BYTES],
+    question: Question,
+    answer: [u8; ANSWER_SIZE],
 }
 
 impl Default for RequestData {
@@ -56,8 +75,8 @@ impl Default for RequestData {
         Self {
             status: Status::IoError,
             sector: 0,
-            asks_id: false,
-            id: [0; ID_BYTES],
+            question: Question::Nothing,
+            answer: [0; ANSWER_SIZE],
         }
     }
 }
@@ -76,23 +95,43 @@ impl RequestData {
 
     /// Has the request ask for the identifier.
     pub(crate) fn ask_id(&mut self) {
-        self.asks_id = true;
-        self.id = [0; ID_BYTES];
+        self.question = Question::Id;
+        self.answer = [0; ANSWER_SIZE];
+    }
+
+    /// Has the request ask for the lifetime.
+    pub(crate) fn ask_lifetime(&mut self) {
+        self.question = Question::Lifetime;
+        self.answer = [0; ANSWER_SIZE];
     }
 
     /// The identifier: what comes before the first zero.
     pub(crate) fn id(&self) -> ([u8; ID_BYTES], usize) {
-        let len = self.id.iter().position(|byte| *byte == 0);
-        (self.id, len.unwrap_or(ID_BYTES))
+        let id = *self.answer.first_chunk().unwrap_or(&[0; ID_BYTES]);
+        let len = id.iter().position(|byte| *byte == 0);
+        (id, len.unwrap_or(ID_BYTES))
+    }
+
+    /// The lifetime.
+    pub(crate) fn lifetime(&self) -> LifetimeReport {
+        LifetimeReport::from_bytes(*self.answer.first_chunk().unwrap_or(&[0; LIFETIME_BYTES]))
+    }
+
+    /// Bytes that the device must have written of an answer: all of a lifetime, while an identifier may be
+    /// short, and zones may be few.
+    fn least(&self) -> u32 {
+        match self.question {
+            Question::Lifetime => LIFETIME_BYTES as u32,
+            _ => 0,
+        }
     }
 
     /// Where the device's answer goes.
     #[inline]
     pub(crate) fn reply(&mut self) -> &mut [u8] {
-        if self.asks_id {
-            &mut self.id
-        } else {
-            &mut []
+        match self.question {
+            Question::Nothing => &mut [],
+            Question::Id | Question::Lifetime => &mut self.answer,
         }
     }
 }
@@ -181,7 +220,7 @@ fn submit_data(
     kind: RequestType,
 ) -> Result<(), Refused> {
     // Tags are used again.
-    request.data_mut().asks_id = false;
+    request.data_mut().question = Question::Nothing;
     let command = Command {
         header: header(kind, request.priority(), request.sector()),
         data: Data::Request,
@@ -206,7 +245,11 @@ fn submit_other(
         Op::ZoneFinish => (RequestType::ZoneFinish, Data::None, request.sector()),
         Op::ZoneReset => (RequestType::ZoneReset, Data::None, request.sector()),
         Op::ZoneResetAll => (RequestType::ZoneResetAll, Data::None, 0),
-        Op::Driver if request.data().asks_id => (RequestType::GetId, Data::Writable(ID_BYTES), 0),
+        Op::Driver => match request.data().question {
+            Question::Id => (RequestType::GetId, Data::Writable(ID_BYTES), 0),
+            Question::Lifetime => (RequestType::GetLifetime, Data::Writable(LIFETIME_BYTES), 0),
+            Question::Nothing => return Err(Refused::Never(request, Status::NotSupported)),
+        },
         Op::Discard | Op::SecureErase | Op::WriteZeroes => {
             return submit_ranges(queue, request, max_zeroes);
         }
@@ -214,7 +257,7 @@ fn submit_other(
     };
     if op != Op::Driver {
         // Tags are used again.
-        request.data_mut().asks_id = false;
+        request.data_mut().question = Question::Nothing;
     }
     let command = Command {
         header: header(kind, request.priority(), sector),
@@ -231,7 +274,7 @@ fn submit_ranges(
     mut request: Request,
     max_zeroes: u32,
 ) -> Result<(), Refused> {
-    request.data_mut().asks_id = false;
+    request.data_mut().question = Question::Nothing;
     let zeroes = RequestType::WriteZeroes;
     // Ranges of zeroes are as long as the block layer was told a request may be.
     let (kind, flags, most) = match request.op() {
@@ -319,6 +362,7 @@ pub(crate) fn finish(done: Done<Request>, counts: bool) -> (Request, bool) {
     } = done;
     let (data_size, status) = match request.op() {
         Op::Read => (request.bytes(), footer[0]),
+        Op::Driver => (request.data().least(), footer[0]),
         Op::ZoneAppend => {
             let [b0, b1, b2, b3, b4, b5, b6, b7, status, ..] = footer;
             request.data_mut().sector = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
@@ -401,6 +445,24 @@ mod tests {
             assert_eq!(bytes[at * RANGE_SIZE], sector);
             assert_eq!(bytes[at * RANGE_SIZE + 8], sectors);
         }
+    }
+
+    #[test]
+    fn answers_have_room_and_others_none() {
+        let mut data = RequestData::default();
+        assert!(data.reply().is_empty());
+        data.ask_lifetime();
+        data.reply()[..LIFETIME_BYTES].copy_from_slice(&[1, 0, 3, 0, 11, 1]);
+        assert_eq!(data.least(), 6);
+        let report = data.lifetime();
+        assert_eq!(report.pre_eol_info.get(), 1);
+        assert_eq!(report.device_lifetime_est_typ_a.get(), 3);
+        assert_eq!(report.device_lifetime_est_typ_b.get(), 0x010b);
+        data.ask_id();
+        assert_eq!(data.least(), 0);
+        assert!(data.id() == ([0; ID_BYTES], 0));
+        data.reply()[..3].copy_from_slice(b"abc");
+        assert_eq!(data.id().1, 3);
     }
 
     #[test]

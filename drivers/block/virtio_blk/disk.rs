@@ -238,6 +238,11 @@ impl Shared {
         }))
     }
 
+    /// Whether the device tells how worn it is.
+    pub(crate) fn has_lifetime(&self) -> bool {
+        self.features.has::<blk::Lifetime>()
+    }
+
     /// Whether the device lets the driver choose whether it has a volatile cache.
     pub(crate) fn can_switch_cache(&self) -> bool {
         self.features.has::<blk::ConfigWce>()

@@ -27,6 +27,17 @@ use virtio_bindings as bindings;
 /// Takes what was written to a file.
 pub type Store<T> = fn(&DiskRef<T>, &[u8]) -> Result;
 
+/// What may be done with a file of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The disk does not have it.
+    None,
+    /// It can be read.
+    Read,
+    /// It can be read and written, if there is a [`Store`].
+    Write,
+}
+
 /// A file: its name, and what it does.
 pub struct Attribute<T: Operations> {
     /// The name.
@@ -35,8 +46,8 @@ pub struct Attribute<T: Operations> {
     pub show: fn(&DiskRef<T>, &mut Page<'_>) -> Result,
     /// Takes a value.  May sleep.
     pub store: Option<Store<T>>,
-    /// Whether this disk lets it be written to.
-    pub is_writable: fn(&T::QueueData) -> bool,
+    /// What may be done with it.
+    pub access: fn(&T::QueueData) -> Access,
 }
 
 /// Where a value is written to.
@@ -156,10 +167,11 @@ impl<T: Operations> Callbacks<T> {
                 .byte_sub(core::mem::offset_of!(bindings::device, kobj))
                 .cast();
             let mode = (*attr).mode;
-            match disk::<T>(dev) {
-                Some(disk) if ((*attr.cast::<Entry<T>>()).ours.is_writable)(disk.data()) => mode,
-                Some(_) => mode & 0o444,
-                None => 0,
+            let access = (*attr.cast::<Entry<T>>()).ours.access;
+            match disk::<T>(dev).map(|disk| access(disk.data())) {
+                Some(Access::Write) => mode,
+                Some(Access::Read) => mode & 0o444,
+                Some(Access::None) | None => 0,
             }
         }
     }
