@@ -25,6 +25,9 @@ mod operations;
 mod queue;
 #[path = "virtio_blk/statistics.rs"]
 mod statistics;
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+#[path = "virtio_blk/zones.rs"]
+mod zones;
 
 use block_mq::{
     num_possible_queues,
@@ -156,11 +159,10 @@ fn specs((default, poll): (u32, u32)) -> Result<KVec<QueueSpec>> {
     Ok(specs)
 }
 
-impl Driver for VirtioBlk {
-    type Class = Blk;
-    type Data = Data;
-
-    const FEATURES: Features = Features::EMPTY
+/// The features that the driver can use; zones only if the kernel knows what they are: a device that
+/// cannot do without must be refused before FEATURES_OK.
+const FEATURES: Features = {
+    let features = Features::EMPTY
         .with::<blk::SizeMax>()
         .with::<blk::SegMax>()
         .with::<blk::Geometry>()
@@ -174,6 +176,18 @@ impl Driver for VirtioBlk {
         .with::<blk::WriteZeroes>()
         .with::<blk::Lifetime>()
         .with::<blk::SecureErase>();
+    if cfg!(CONFIG_BLK_DEV_ZONED) {
+        features.with::<blk::Zoned>()
+    } else {
+        features
+    }
+};
+
+impl Driver for VirtioBlk {
+    type Class = Blk;
+    type Data = Data;
+
+    const FEATURES: Features = FEATURES;
     const KEEPS_DATA: bool = true;
     const SPREADS_QUEUES: bool = true;
 

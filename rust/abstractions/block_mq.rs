@@ -11,7 +11,7 @@
 //! [`QueueResult`]; there is no other way to say that it could not be queued.
 //!
 //! Upstream: `rust/kernel/block/mq.rs`.  What goes beyond it: data of requests and of hardware
-//! queues, queue maps, batches, polling, timeouts, limits, attributes.
+//! queues, queue maps, batches, polling, timeouts, limits, attributes, zones.
 
 #[path = "block_mq/attributes.rs"]
 mod attributes;
@@ -33,6 +33,9 @@ mod request;
 mod size;
 #[path = "block_mq/tag_set.rs"]
 mod tag_set;
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+#[path = "block_mq/zones.rs"]
+mod zones;
 
 pub use attributes::{
     Access,
@@ -47,7 +50,10 @@ pub use disk::{
     LimitsUpdate,
     MAX_DISKS, //
 };
-pub use limits::Limits;
+pub use limits::{
+    Limits,
+    ZoneLimits, //
+};
 pub use major::{
     num_possible_queues,
     param,
@@ -74,6 +80,13 @@ pub use tag_set::{
     QueueOptions,
     TagSet,
     MAX_DEPTH, //
+};
+
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+pub use zones::{
+    Zone,
+    ZoneCondition,
+    ZoneReport, //
 };
 
 /// What old bootloaders and partitioning tools want to know of a disk.

@@ -30,6 +30,7 @@ use virtio::{
 };
 use virtio_spec::blk::{
     request_status,
+    zone::holds_append,
     LifetimeReport,
     RequestType,
     ID_BYTES,
@@ -52,6 +53,8 @@ enum Question {
     Id,
     /// The lifetime.
     Lifetime,
+    /// The zones, from `sector` on.
+    Zones,
 }
 
 /// Bytes of the longest answer that the request itself has room for.
@@ -64,7 +67,7 @@ const ANSWER_SIZE: usize = if ID_BYTES > LIFETIME_BYTES {
 /// What the driver keeps of a request.
 pub(crate) struct RequestData {
     status: Status,
-    /// Where the data of a zone append went, as the device says.
+    /// Where the data of a zone append went, as the device says; of what zone the driver asks.
     sector: u64,
     question: Question,
     answer: [u8; ANSWER_SIZE],
@@ -105,6 +108,13 @@ impl RequestData {
         self.answer = [0; ANSWER_SIZE];
     }
 
+    /// Has the request ask for zones, from that of `sector` on; it has memory for them.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub(crate) fn ask_zones(&mut self, sector: u64) {
+        self.question = Question::Zones;
+        self.sector = sector;
+    }
+
     /// The identifier: what comes before the first zero.
     pub(crate) fn id(&self) -> ([u8; ID_BYTES], usize) {
         let id = *self.answer.first_chunk().unwrap_or(&[0; ID_BYTES]);
@@ -130,7 +140,7 @@ impl RequestData {
     #[inline]
     pub(crate) fn reply(&mut self) -> &mut [u8] {
         match self.question {
-            Question::Nothing => &mut [],
+            Question::Nothing | Question::Zones => &mut [],
             Question::Id | Question::Lifetime => &mut self.answer,
         }
     }
@@ -248,6 +258,11 @@ fn submit_other(
         Op::Driver => match request.data().question {
             Question::Id => (RequestType::GetId, Data::Writable(ID_BYTES), 0),
             Question::Lifetime => (RequestType::GetLifetime, Data::Writable(LIFETIME_BYTES), 0),
+            Question::Zones => (
+                RequestType::ZoneReport,
+                Data::Request,
+                request.data().sector,
+            ),
             Question::Nothing => return Err(Refused::Never(request, Status::NotSupported)),
         },
         Op::Discard | Op::SecureErase | Op::WriteZeroes => {
@@ -351,30 +366,58 @@ impl Ranges {
     }
 }
 
-/// Notes how a request ended, whose footer the device wrote, if it `counts` what it writes.  True if
-/// it ended well, and that is all there is to say.
+/// Notes how a request ended, whose footer the device wrote, if it `counts` what it writes.
+/// `zone_sectors` is the size of the disk's zones, if it has any.  True if it ended well, and that is
+/// all there is to say.
 #[inline]
-pub(crate) fn finish(done: Done<Request>, counts: bool) -> (Request, bool) {
+pub(crate) fn finish(done: Done<Request>, counts: bool, zone_sectors: u32) -> (Request, bool) {
     let Done {
         mut request,
         written,
         footer,
     } = done;
-    let (data_size, status) = match request.op() {
-        Op::Read => (request.bytes(), footer[0]),
-        Op::Driver => (request.data().least(), footer[0]),
+    let data_size = match request.op() {
+        Op::Read => request.bytes(),
+        Op::Driver => request.data().least(),
         Op::ZoneAppend => {
-            let [b0, b1, b2, b3, b4, b5, b6, b7, status, ..] = footer;
-            request.data_mut().sector = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
-            // The sector is all it wrote beside the status.
-            (8, status)
+            finish_append(&mut request, written, &footer, counts, zone_sectors);
+            return (request, false);
         }
-        _ => (0, footer[0]),
+        _ => 0,
     };
-    let status = status_of(status, !counts || written > data_size);
+    let status = status_of(footer[0], !counts || written > data_size);
     request.data_mut().status = status;
-    let plain = status == Status::Ok && request.op() != Op::ZoneAppend;
-    (request, plain)
+    (request, status == Status::Ok)
+}
+
+/// [`finish`] for a zone append: notes where the data went, too, if that can be true.
+#[cold]
+fn finish_append(
+    request: &mut Request,
+    written: u32,
+    footer: &[u8; HEADER_SIZE],
+    counts: bool,
+    zone_sectors: u32,
+) {
+    // The sector is all that it wrote beside the status.
+    let status = status_of(footer[8], !counts || written > 8);
+    let zone = (request.sector(), zone_sectors);
+    let place = appended(footer, zone, request.sectors());
+    let data = request.data_mut();
+    data.status = status;
+    if status == Status::Ok {
+        match place {
+            Some(sector) => data.sector = sector,
+            None => data.status = Status::IoError,
+        }
+    }
+}
+
+/// Where so many sectors went that were appended to the zone that begins there and is so long;
+/// `None` if the device says what cannot be.
+fn appended(footer: &[u8; HEADER_SIZE], (start, len): (u64, u32), sectors: u32) -> Option<u64> {
+    let sector = u64::from_le_bytes(*footer.first_chunk()?);
+    holds_append(start, len, sector, sectors).then_some(sector)
 }
 
 /// What the status byte means, of a request of which the device wrote all, or not.
@@ -448,6 +491,22 @@ mod tests {
     }
 
     #[test]
+    fn sector_of_an_append_is_before_its_status() {
+        let mut footer = [0xff; HEADER_SIZE];
+        footer[..9].copy_from_slice(&[8, 7, 0, 0, 0, 0, 0, 0, request_status::OK]);
+        assert_eq!(footer[footer_size(Op::ZoneAppend) - 1], request_status::OK);
+        assert_eq!(footer_size(Op::Write), 1);
+        assert_eq!(appended(&footer, (0x700, 0x100), 8), Some(0x708));
+        // In another zone, or not all of it.
+        assert_eq!(appended(&footer, (0x800, 0x100), 8), None);
+        assert_eq!(appended(&footer, (0x600, 0x100), 8), None);
+        assert_eq!(appended(&footer, (0x700, 0x100), 0xf9), None);
+        // A device that wrote nothing but the status.
+        footer[..8].fill(0xff);
+        assert_eq!(appended(&footer, (0x700, 0x100), 8), None);
+    }
+
+    #[test]
     fn answers_have_room_and_others_none() {
         let mut data = RequestData::default();
         assert!(data.reply().is_empty());
@@ -463,6 +522,12 @@ mod tests {
         assert!(data.id() == ([0; ID_BYTES], 0));
         data.reply()[..3].copy_from_slice(b"abc");
         assert_eq!(data.id().1, 3);
+        // Zones go to memory of their own.
+        #[cfg(CONFIG_BLK_DEV_ZONED)]
+        {
+            data.ask_zones(64);
+            assert!(data.reply().is_empty());
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use crate::command::MAX_RANGES;
 use block_mq::{
     Geometry,
-    Limits, //
+    Limits,
+    ZoneLimits, //
 };
 use kernel::prelude::*;
 use virtio::device::Device;
@@ -70,7 +71,7 @@ pub(crate) fn read(dev: &Device, queue_size: u16, verbose: bool) -> Result<Check
         queue_size,
         max_block_size: kernel::page::PAGE_SIZE as u32,
         max_dma_size: dev.max_dma_size() as u64,
-        zoned: false,
+        zoned: cfg!(CONFIG_BLK_DEV_ZONED),
     };
     let (limits, notes) =
         limits::Limits::read(&config, features, &environment).map_err(|absurd| {
@@ -115,6 +116,13 @@ pub(crate) fn block_limits(limits: &limits::Limits) -> Limits {
         write_cache: limits.write_cache,
         // As C says, and user space knows better.
         rotational: true,
+        zones: limits.zones.map(|zones| ZoneLimits {
+            sectors: zones.sectors,
+            max_open: zones.max_open,
+            max_active: zones.max_active,
+            max_append_sectors: zones.max_append_sectors,
+            write_granularity: zones.write_granularity,
+        }),
     }
 }
 

@@ -10,7 +10,10 @@ use crate::{
         self,
         Checked, //
     },
-    operations::Disk,
+    operations::{
+        Disk,
+        DiskRef, //
+    },
     queue::Queue,
     statistics,
     MAJOR, //
@@ -59,6 +62,11 @@ use virtio::{
     },
     queue::Queues, //
 };
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+use virtio_spec::blk::{
+    limits::Absurd,
+    zone::Grid, //
+};
 use virtio_spec::{
     blk,
     transport,
@@ -106,6 +114,8 @@ pub(crate) struct Shared {
     /// Descriptors of the smallest queue.
     queue_size: u16,
     geometry: Option<Geometry>,
+    /// Sectors of a zone, 0 without zones.
+    zone_sectors: u32,
     #[pin]
     state: Mutex<State>,
     /// `None` before it is made, and once it is being removed.
@@ -165,12 +175,13 @@ impl Shared {
             depth: depth.clamp(1, block_mq::MAX_DEPTH),
             node: dev.numa_node(),
         };
+        let zone_sectors = limits.zones.map_or(0, |zones| zones.sectors);
         let mut all = KVec::with_capacity(queues.count(), GFP_KERNEL)?;
         for at in 0..queues.count() {
             let queue = queues.take_requests(dev, at, options.depth as usize)?;
             let counts = features.has::<transport::Version1>();
             all.push(
-                Arc::pin_init(Queue::new(queue, counts), GFP_KERNEL)?,
+                Arc::pin_init(Queue::new(queue, counts, zone_sectors), GFP_KERNEL)?,
                 GFP_KERNEL,
             )?;
         }
@@ -185,6 +196,7 @@ impl Shared {
                 options,
                 queue_size,
                 geometry,
+                zone_sectors,
                 state <- new_mutex!(State::Starting),
                 disk <- new_mutex!(None),
                 told <- new_mutex!(block_limits),
@@ -243,6 +255,34 @@ impl Shared {
         self.features.has::<blk::Lifetime>()
     }
 
+    /// Where the zones of the disk are, if it has any and `capacity` sectors.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub(crate) fn grid(&self, capacity: u64) -> Option<Grid> {
+        (self.zone_sectors != 0).then_some(Grid {
+            zone_sectors: self.zone_sectors,
+            capacity,
+        })
+    }
+
+    /// Logs what the device says of the zone at `start`, and cannot be.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub(crate) fn complain_of(&self, start: u64, absurd: &Absurd) {
+        if self.may_speak() {
+            let absurd = core::format_args!("{absurd}");
+            dev_err!(self.device, "zone at {}: {}\n", start, absurd);
+        }
+    }
+
+    /// Has the block layer look at the zones of a disk that has some.  May sleep.
+    #[cfg_attr(not(CONFIG_BLK_DEV_ZONED), expect(unused_variables))]
+    fn revalidate_zones(&self, disk: &DiskRef) -> Result {
+        #[cfg(CONFIG_BLK_DEV_ZONED)]
+        if self.zone_sectors != 0 {
+            disk.revalidate_zones()?;
+        }
+        Ok(())
+    }
+
     /// Whether the device lets the driver choose whether it has a volatile cache.
     pub(crate) fn can_switch_cache(&self) -> bool {
         self.features.has::<blk::ConfigWce>()
@@ -293,7 +333,9 @@ impl Shared {
     pub(crate) fn add_disk(&self, dev: &Running<'_>) -> Result {
         // Not locked meanwhile: who adds it waits for requests.
         let mut disk = self.disk.lock().take().ok_or(ENODEV)?;
-        let added = disk.add(dev.as_device());
+        let added = self
+            .revalidate_zones(&disk)
+            .and_then(|()| disk.add(dev.as_device()));
         *self.disk.lock() = Some(disk);
         added?;
         if *self.state.lock() == State::Starting {
@@ -404,6 +446,10 @@ impl Shared {
             self.complain(c"the configuration is absurd now, and not used");
             return;
         };
+        if limits.zones.map_or(0, |zones| zones.sectors) != self.zone_sectors {
+            self.complain(c"the zones are not what they were: the configuration is not used");
+            return;
+        }
         self.with_disk(|disk| {
             let before = disk.capacity();
             if before != limits.capacity {
@@ -413,6 +459,9 @@ impl Shared {
                 }
                 self.capacity.store(limits.capacity, Relaxed);
                 disk.set_capacity(limits.capacity);
+                if self.revalidate_zones(disk).is_err() {
+                    self.complain(c"the zones of the new size cannot be used");
+                }
             }
             self.change_limits(disk, config::block_limits(&limits));
         });
@@ -427,6 +476,7 @@ impl Shared {
             logical_block_size: known.logical_block_size,
             physical_block_size: known.physical_block_size,
             alignment_offset: known.alignment_offset,
+            zones: known.zones,
             ..limits
         };
         if limits == *known {

@@ -4,12 +4,16 @@
 //!
 //! C source: `virtio_mq_ops` and `virtblk_fops` in `drivers/block/virtio_blk.c`.
 
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+use crate::zones;
 use crate::{
     attributes,
     command::RequestData,
     disk::Shared,
     queue::Queue, //
 };
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+use block_mq::ZoneReport;
 use block_mq::{
     Attribute,
     Batch,
@@ -18,7 +22,8 @@ use block_mq::{
     HwQueue,
     Op,
     QueueResult,
-    RequestList, //
+    RequestList,
+    Status, //
 };
 use kernel::{
     prelude::*,
@@ -61,7 +66,7 @@ impl block_mq::Operations for Operations {
     #[inline]
     fn complete(mut request: Request) {
         let status = request.data().status();
-        if request.op() == Op::ZoneAppend {
+        if request.op() == Op::ZoneAppend && status == Status::Ok {
             let sector = request.data().sector();
             request.set_sector(sector);
         }
@@ -74,6 +79,11 @@ impl block_mq::Operations for Operations {
 
     fn timeout(hw: HwQueue<'_, Self>, expired: Expired) -> Delta {
         hw.queue_data().timeout(hw.data(), expired)
+    }
+
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    fn report_zones(disk: &DiskRef, sector: u64, report: &mut ZoneReport<'_>) -> Result {
+        zones::report(disk, sector, report)
     }
 
     fn geometry(data: &Shared) -> Option<Geometry> {

@@ -65,11 +65,13 @@ struct Inner {
     counts: bool,
     /// Sectors of a range of zeroes at most.
     max_zeroes: u32,
+    /// Sectors of a zone, 0 without zones.
+    zone_sectors: u32,
 }
 
 impl Queue {
     /// A queue for which requests do not wait yet.
-    pub(crate) fn new(queue: Virtqueue, counts: bool) -> impl PinInit<Self> {
+    pub(crate) fn new(queue: Virtqueue, counts: bool, zone_sectors: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             statistics: Statistics::new(),
             inner <- new_spinlock_irq!(Inner {
@@ -78,6 +80,7 @@ impl Queue {
                 waits: false,
                 counts,
                 max_zeroes: u32::MAX,
+                zone_sectors,
             }),
         })
     }
@@ -190,7 +193,14 @@ impl Queue {
             if let Some(queue) = &mut inner.queue {
                 loop {
                     queue.disable_callbacks();
-                    count += drain(queue, inner.counts, inner.stopped, batch, &mut rest);
+                    count += drain(
+                        queue,
+                        inner.counts,
+                        inner.zone_sectors,
+                        inner.stopped,
+                        batch,
+                        &mut rest,
+                    );
                     if queue.enable_callbacks() == CbState::Armed || queue.is_broken() {
                         break;
                     }
@@ -208,7 +218,14 @@ impl Queue {
         let inner = &mut *guard;
         let mut rest = Requests::new();
         let count = match &mut inner.queue {
-            Some(queue) => drain(queue, inner.counts, inner.stopped, batch, &mut rest),
+            Some(queue) => drain(
+                queue,
+                inner.counts,
+                inner.zone_sectors,
+                inner.stopped,
+                batch,
+                &mut rest,
+            ),
             None => 0,
         };
         inner.stopped &= count == 0;
@@ -288,13 +305,14 @@ impl Queue {
 fn drain(
     queue: &mut Virtqueue,
     counts: bool,
+    zone_sectors: u32,
     stopped: bool,
     batch: &mut Batch<'_>,
     rest: &mut Requests<Operations>,
 ) -> u32 {
     let mut count = 0;
     while let Some(done) = queue.get_buf(|request| request.data_mut().reply()) {
-        let (request, good) = command::finish(done, counts);
+        let (request, good) = command::finish(done, counts, zone_sectors);
         if stopped && count == 0 {
             request.restart_queue();
         }

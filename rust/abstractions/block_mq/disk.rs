@@ -95,6 +95,7 @@ impl<T: Operations> Disk<T> {
         let attributes = Attributes::new()?;
         let mut raw = bindings::queue_limits::default();
         limits.apply(&mut raw);
+        limits.apply_zones(&mut raw);
         let data = Arc::as_ptr(tags.data()).cast_mut();
         // SAFETY: The tags are allocated, and outlive the disk's queue.
         let disk = from_err_ptr(unsafe {
@@ -176,7 +177,7 @@ impl<T: Operations> DiskRef<T> {
         }
     }
 
-    fn as_raw(&self) -> *mut bindings::gendisk {
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
         self.disk.as_ptr()
     }
 
@@ -260,7 +261,8 @@ impl<T: Operations> DiskRef<T> {
     }
 
     /// Asks something of the driver itself: `prepare` says what, in the data of an [`Op::Driver`]
-    /// request, and `result` reads it there when that has ended.  May sleep.
+    /// request, and `result` reads it there when that has ended.  It times out as all requests do.
+    /// May sleep.
     ///
     /// # Errors
     ///
@@ -272,13 +274,46 @@ impl<T: Operations> DiskRef<T> {
         prepare: impl FnOnce(&mut T::RequestData),
         result: impl FnOnce(&T::RequestData) -> R,
     ) -> Result<R> {
-        // SAFETY: By the type invariants; the request is ours but while it is executed.
+        self.execute_with(&mut [], prepare, result)
+    }
+
+    /// As [`DiskRef::execute`], and the device writes to `memory`, of at least a byte and at most
+    /// [`DiskRef::max_transfer`].  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As there; `ENOMEM`, `EINVAL` if there is too much memory.
+    pub fn execute_into(
+        &self,
+        memory: &mut [u8],
+        prepare: impl FnOnce(&mut T::RequestData),
+    ) -> Result {
+        self.execute_with(memory, prepare, |_| ())
+    }
+
+    fn execute_with<R>(
+        &self,
+        memory: &mut [u8],
+        prepare: impl FnOnce(&mut T::RequestData),
+        result: impl FnOnce(&T::RequestData) -> R,
+    ) -> Result<R> {
+        let len = u32::try_from(memory.len())?;
+        // SAFETY: By the type invariants; the request is ours but while it is executed, and so is
+        // the memory.
         unsafe {
             let rq = from_err_ptr(bindings::blk_mq_alloc_request(
                 self.queue(),
                 bindings::req_op_REQ_OP_DRV_IN,
                 0,
             ))?;
+            if len != 0 {
+                let memory = memory.as_mut_ptr().cast();
+                let mapped = bindings::blk_rq_map_kern(rq, memory, len, bindings::GFP_KERNEL);
+                if let Err(error) = to_result(mapped) {
+                    bindings::blk_mq_free_request(rq);
+                    return Err(error);
+                }
+            }
             prepare(Pdu::<T>::data(rq));
             let status = bindings::blk_execute_rq(rq, false);
             let value = result(Pdu::<T>::data(rq));
@@ -286,6 +321,17 @@ impl<T: Operations> DiskRef<T> {
             to_result(bindings::blk_status_to_errno(status))?;
             Ok(value)
         }
+    }
+
+    /// Bytes that one request can move at most, to or from pages that do not follow each other.
+    pub fn max_transfer(&self) -> usize {
+        // SAFETY: By the type invariants; two words.
+        let (sectors, segments) = unsafe {
+            let limits = &(*self.queue()).limits;
+            (limits.max_hw_sectors, limits.max_segments)
+        };
+        let bytes = (sectors as usize).saturating_mul(512);
+        bytes.min(usize::from(segments) * bindings::PAGE_SIZE)
     }
 }
 
@@ -334,6 +380,8 @@ impl<T: Operations> Operators<T> {
             owner: module.as_ptr(),
             getgeo: Some(Self::getgeo),
             free_disk: Some(Self::free_disk),
+            #[cfg(CONFIG_BLK_DEV_ZONED)]
+            report_zones: Some(crate::zones::report::<T>),
             // SAFETY: All that is left is optional functions and a pointer that may be null.
             ..unsafe { MaybeUninit::zeroed().assume_init() }
         };

@@ -6,6 +6,21 @@
 
 use virtio_bindings as bindings;
 
+/// The zones of a disk that is written to in order; in sectors of 512 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneLimits {
+    /// Sectors of a zone, a power of two.
+    pub sectors: u32,
+    /// Open zones, 0 for no limit.
+    pub max_open: u32,
+    /// Active zones, 0 for no limit.
+    pub max_active: u32,
+    /// Sectors of a zone append, not 0.
+    pub max_append_sectors: u32,
+    /// Granularity of writes in bytes, at most a physical block.
+    pub write_granularity: u32,
+}
+
 /// The limits of a disk.  Sizes are in bytes unless they say sectors, which have 512 bytes; 0 where a
 /// disk has no such thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +53,8 @@ pub struct Limits {
     pub write_cache: bool,
     /// Whether seeking is slow.
     pub rotational: bool,
+    /// Zones, if the disk has any: once and for all.
+    pub zones: Option<ZoneLimits>,
 }
 
 impl Limits {
@@ -67,5 +84,17 @@ impl Limits {
         };
         set(bindings::VIRTIO_BLK_FEAT_WRITE_CACHE, self.write_cache);
         set(bindings::VIRTIO_BLK_FEAT_ROTATIONAL, self.rotational);
+    }
+
+    /// Writes the zones to what C has: of a new disk, since the block layer makes more of them later.
+    pub(crate) fn apply_zones(&self, to: &mut bindings::queue_limits) {
+        if let Some(zones) = &self.zones {
+            to.features |= bindings::VIRTIO_BLK_FEAT_ZONED;
+            to.chunk_sectors = zones.sectors;
+            to.max_open_zones = zones.max_open;
+            to.max_active_zones = zones.max_active;
+            to.max_hw_zone_append_sectors = zones.max_append_sectors;
+            to.zone_write_granularity = zones.write_granularity;
+        }
     }
 }

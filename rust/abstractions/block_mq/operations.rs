@@ -20,6 +20,11 @@ use crate::{
     tag_set::TagSet,
     Geometry, //
 };
+#[cfg(CONFIG_BLK_DEV_ZONED)]
+use crate::{
+    disk::DiskRef,
+    zones::ZoneReport, //
+};
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
@@ -82,6 +87,17 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// A request was not ended in time.  The driver sees to it that it comes back, and says after how
     /// long it times out again.  May sleep.
     fn timeout(hw: HwQueue<'_, Self>, expired: Expired) -> Delta;
+
+    /// Appends zones to `report`, from the one that has `sector` on; only of disks that have zones.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` without zones; those of the device, and of `report`.
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    fn report_zones(_disk: &DiskRef<Self>, _sector: u64, _report: &mut ZoneReport<'_>) -> Result {
+        Err(EOPNOTSUPP)
+    }
 
     /// The geometry to report; `None` if the disk is gone.  May sleep.
     fn geometry(data: &Self::QueueData) -> Option<Geometry>;
