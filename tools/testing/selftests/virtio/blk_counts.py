@@ -25,6 +25,8 @@ STATISTICS = "/sys/kernel/debug/virtio/virtio0/statistics"
 HEADER = "index timeouts resets requeues failures stops"
 # Requests that wait together for a device that is slow.
 LATE = 12
+# Bytes a second of a device that is slow: two seconds a request.
+SLOW = 2048
 
 
 @dataclass
@@ -34,9 +36,9 @@ class World:
     guest: Guest
     shell: Shell
 
-    def limit(self, iops: int) -> None:
-        """Let the device do IOPS requests a second, or as many as it can if that is 0."""
-        limits = {"iops-total": iops}
+    def limit(self, rate: int) -> None:
+        """Let the device do RATE bytes a second, or as many as it can if that is 0."""
+        limits = {"bps-total": rate}
         self.guest.qmp().command("qom-set", path="/objects/limit", property="limits", value=limits)
 
     def sums(self) -> dict[str, int]:
@@ -90,7 +92,7 @@ def late_requests_are_counted(world: World) -> None:
     """A request that times out twice makes the device be reset, and all it had is started anew."""
     before = world.sums()
     world.shell("echo 2000 >/sys/block/vda/queue/io_timeout")
-    world.limit(1)
+    world.limit(SLOW)
     try:
         world.shell(
             f"for at in $(seq 0 {LATE - 1}); do dd if=/dev/zero of=/dev/vda bs=4096 count=1 seek=$at "

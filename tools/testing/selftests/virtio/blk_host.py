@@ -23,8 +23,10 @@ MIB = 1 << 20
 SIZE = 16 * MIB
 PATIENCE = 60
 SYSFS = "/sys/block/vda"
-# Requests that wait together for a device that is slow.
-LATE = 12
+# Requests that wait together for a device that is slow, and how many bytes a second that does: two seconds a request,
+# which is longer than a slow guest takes to ask for the next.
+LATE = 6
+SLOW = 2048
 
 
 @dataclass
@@ -40,9 +42,9 @@ class World:
         if "updates" not in self.shell("modprobe -D virtio_blk | tail -n 1 || true"):
             raise ksft.Skip("virtio_blk is not ours")
 
-    def limit(self, iops: int) -> None:
-        """Let the device do IOPS requests a second, or as many as it can if that is 0."""
-        limits = {"iops-total": iops}
+    def limit(self, rate: int) -> None:
+        """Let the device do RATE bytes a second, or as many as it can if that is 0."""
+        limits = {"bps-total": rate}
         self.guest.qmp().command("qom-set", path="/objects/limit", property="limits", value=limits)
 
 
@@ -94,7 +96,7 @@ def late_requests_are_not_lost(world: World) -> None:
     world.is_rust()
     world.shell(f"echo 2000 >{SYSFS}/queue/io_timeout")
     world.shell(f"dd if=/dev/urandom of=/tmp/late bs=4096 count={LATE}")
-    world.limit(1)
+    world.limit(SLOW)
     try:
         world.shell(
             f"for at in $(seq 0 {LATE - 1}); do dd if=/tmp/late of=/dev/vda bs=4096 count=1 skip=$at seek=$at "
@@ -111,7 +113,7 @@ def late_requests_are_not_lost(world: World) -> None:
 def removal_ends_late_requests(world: World) -> None:
     """The driver leaves a device that is slow, with all its requests ended, and comes back."""
     world.is_rust()
-    world.limit(1)
+    world.limit(SLOW)
     try:
         world.shell(
             f"for at in $(seq 0 {LATE - 1}); do dd if=/tmp/late of=/dev/vda bs=4096 count=1 skip=$at seek=$at "
