@@ -53,6 +53,7 @@ def build(flavour: str) -> Path:
     target = Target(flavour)
     with _Locked(target.output):
         step.run(f"modules-{target.name}", f"building modules for {target.version}", target.make("modules"))
+        modules.note_kernel(target.output, target.kdir)
     return target.output
 
 

@@ -11,6 +11,9 @@ from guest.errors import UserError
 # The two that the Rust drivers link against; they are exchanged together.
 CORE = ("virtio_ring", "virtio")
 
+# In a directory of our modules: the kernel that they were built for.
+BUILT_FOR = ".kernel"
+
 
 def module_name(path: Path) -> str:
     """The name lsmod shows for a .ko file."""
@@ -23,6 +26,19 @@ def kernel_release(kdir: Path) -> str:
     if not release.is_file():
         raise UserError(f"{kdir} is not a built kernel: include/config/kernel.release is missing.")
     return release.read_text().strip()
+
+
+def note_kernel(ours: Path, kdir: Path) -> None:
+    """Note in OURS, a directory of our modules, that they were built for the kernel in KDIR."""
+    (ours / BUILT_FOR).write_text(f"{kdir.resolve()}\n")
+
+
+def check_kernel(ours: Path, kdir: Path) -> None:
+    """Refuse the modules in OURS if they are known to have been built for another kernel than that in KDIR."""
+    note = ours / BUILT_FOR
+    # They would load if the version is the same, and then find structures of another shape.
+    if note.is_file() and note.read_text().strip() != str(kdir.resolve()):
+        raise UserError(f"{ours} holds modules for the kernel in {note.read_text().strip()}: build them for {kdir}.")
 
 
 def kernel_image(kdir: Path) -> Path:

@@ -165,6 +165,7 @@ class Guest:
         config = self.config
         self.kdir = config.kdir.resolve() if config.kdir else kernel.cached(config.kernel)
         ours = config.modules or paths.module_dir(config.kernel)
+        modules.check_kernel(ours, self.kdir)
         self.selection = modules.find(self.kdir, ours)
         modules.choose(self.selection, config.stack, config.swaps)
         image = modules.kernel_image(self.kdir)

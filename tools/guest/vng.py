@@ -28,7 +28,9 @@ MINIMUM_SECONDS = 0.2
 
 def _lay_out(config: Config, kdir: Path, tree: Path, work: Path) -> tuple[Path, modules.Selection]:
     """Put kernel, modules and command into TREE; returns the kernel image there."""
-    selection = modules.find(kdir, config.modules or paths.module_dir(config.kernel))
+    ours = config.modules or paths.module_dir(config.kernel)
+    modules.check_kernel(ours, kdir)
+    selection = modules.find(kdir, ours)
     modules.choose(selection, config.stack, config.swaps)
     staged = modules.stage(selection, kdir, work / "modules")
     target = tree / "usr/lib/modules" / modules.kernel_release(kdir)

@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from guest import toolchain
+from guest import modules, toolchain
 from guest.errors import UserError
 from guest.kernel import check_kdir
 
@@ -58,6 +58,18 @@ class Kdir(unittest.TestCase):
         ours = toolchain.version([toolchain.rustc(), "--version"])
         self.built(options='CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT="rustc 1.0.0"\n')
         self.assert_refused(f"RUSTC is {ours}")
+
+
+class BuiltFor(unittest.TestCase):
+    def test_modules_of_another_kernel_are_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            ours, kernel, other = (Path(name) / part for part in ("ours", "kernel", "other"))
+            ours.mkdir()
+            modules.check_kernel(ours, kernel)
+            modules.note_kernel(ours, kernel)
+            modules.check_kernel(ours, kernel)
+            with self.assertRaisesRegex(UserError, "other"):
+                modules.check_kernel(ours, other)
 
 
 if __name__ == "__main__":
