@@ -255,6 +255,14 @@ unsafe impl Request for DataRequest {
         self.0.direction
     }
 
+    fn bytes(&self) -> u32 {
+        (self.0.pieces * PIECE) as u32
+    }
+
+    fn max_pieces(&self) -> usize {
+        self.0.pieces
+    }
+
     fn pieces<E>(&self, mut f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         for piece in 0..self.0.pieces {
             // SAFETY: A page is not at address 0.

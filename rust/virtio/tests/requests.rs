@@ -154,7 +154,7 @@ impl RequestBench {
     /// Adds `request` with `data`, and does not tell the device.
     fn add(&self, request: DataRequest, data: Data<'_>) -> Result {
         self.with(|queue| {
-            let added = queue.add(request, &command(data));
+            let added = queue.add(request, command(data));
             added.map_err(|_not_added| ENOSPC)
         })
     }
@@ -177,7 +177,7 @@ impl RequestBench {
     /// Tries to add `request`; why it was not, and that it came back.
     fn refused(&self, request: DataRequest, data: Data<'_>) -> Result<AddErrorKind> {
         let slot = request.slot();
-        self.with(|queue| match queue.add(request, &command(data)) {
+        self.with(|queue| match queue.add(request, command(data)) {
             Ok(()) => Err(EINVAL),
             Err(AddError { kind, request }) => {
                 check_eq!(request.slot(), slot);
@@ -258,10 +258,13 @@ mod suite {
     }
 
     #[test]
-    fn data_too_scattered_for_a_table_is_in_the_ring() -> Result {
+    fn data_too_scattered_for_the_table_of_a_slot_has_a_large_one() -> Result {
         let bench = bench(true, LONG)?;
         readable_chain(&bench, 28, true)?;
-        readable_chain(&bench, 29, false)?;
+        // More often than there are large tables: each comes back.
+        for _ in 0..20 {
+            readable_chain(&bench, 29, true)?;
+        }
         // And the slot is as good as before.
         readable_chain(&bench, 2, true)
     }
@@ -365,10 +368,10 @@ mod suite {
     }
 
     #[test]
-    fn slot_is_for_one_request_at_a_time() -> Result {
+    fn request_without_a_slot_comes_back() -> Result {
         let bench = bench(true, LONG)?;
         bench.lend(2, Readable, 1)?;
-        for slot in [2, SLOTS, usize::MAX] {
+        for slot in [SLOTS, usize::MAX] {
             let request = bench.request(slot, Readable, 1)?;
             check_eq!(bench.refused(request, Data::Request)?, AddErrorKind::NoSlot);
         }
@@ -469,7 +472,7 @@ mod suite {
         bench.with(|queue| {
             check!(queue.get_buf(|request| request.inline()).is_none());
             check!(queue.is_broken());
-            match queue.add(request, &command(Data::Request)) {
+            match queue.add(request, command(Data::Request)) {
                 Ok(()) => Err(EINVAL),
                 Err(refused) => {
                     check_eq!(refused.kind, AddErrorKind::Ring(RingErrorKind::Broken));

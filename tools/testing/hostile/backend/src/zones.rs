@@ -173,7 +173,8 @@ impl Zones {
     pub fn append(&mut self, sector: u64, count: u64) -> Result<u64, u8> {
         let index = self.index(sector).ok_or(INVALID_CMD)?;
         let fits = count <= self.layout.append.into();
-        if sector % self.layout.sectors != 0 || index < self.layout.conventional || !fits {
+        if !sector.is_multiple_of(self.layout.sectors) || index < self.layout.conventional || !fits
+        {
             return Err(INVALID_CMD);
         }
         let place = sector + self.zones[index].written;
@@ -189,7 +190,7 @@ impl Zones {
             return INVALID_CMD;
         };
         let state = self.zones[index].state;
-        if sector % self.layout.sectors != 0 || state == State::NoPointer {
+        if !sector.is_multiple_of(self.layout.sectors) || state == State::NoPointer {
             return INVALID_CMD;
         }
         let next = match (action, state) {
