@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What happens to a disk while programs write to it, and whether it then has what they were told it has.
+
+blk_load.py writes, reads, and compares all the time.  Each case is a number of rounds of one thing that happens.
+
+Suspend to RAM is in pm.py: a guest with its root on a disk, NVMe or virtio, does not survive it here, nor with C.
+
+# guest *: --accel tcg-single --timeout 900
+# guest split: --kernel release --root full
+# long packed: --kernel release --root full --append packed=on
+# long direct: --kernel release --root full --append indirect_desc=off --append num-queues=2
+# long debug-split: --kernel debug --root full --memory 1024 --timeout 1800
+# long debug-packed: --kernel debug --root full --memory 1024 --timeout 1800 --append packed=on
+# long c: --kernel release --root full --swap virtio_blk=c
+"""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest import ksft
+from guest.ksft import Shell
+from guest.run import Config, Guest
+from guest.working_guest import LONG
+
+ROUNDS = 100 if LONG else 2
+SIZE = 8 << 20
+PATIENCE = 120
+SERIAL = "life"
+STATE = "/tmp/load"
+DRIVER = "/sys/bus/virtio/drivers/virtio_blk"
+# Options of the device that the command line of the kernel, which does not know them, brings here.
+OPTIONS = ("packed=on", "indirect_desc=off", "num-queues=2")
+
+
+@dataclass
+class World:
+    """The guest, a shell in it, and the properties of its disk."""
+
+    guest: Guest
+    shell: Shell
+    disk: dict[str, str]
+
+    def progress(self) -> tuple[int, int]:
+        """Bursts without an error, and errors, so far."""
+        bursts, errors = self.shell(f"cat {STATE}/progress").split()
+        return int(bursts), int(errors)
+
+    def works(self) -> None:
+        """The load goes on, without errors: two bursts, the first of which may have begun before."""
+        more = self.progress()[0] + 2
+        condition = f"[ -e {STATE}/wrong ] || [ $(cut -d ' ' -f 1 {STATE}/progress) -ge {more} ]"
+        self.shell.wait(condition, PATIENCE)
+        wrong = self.shell(f"cat {STATE}/wrong 2>/dev/null || true")
+        assert not wrong, wrong
+
+    def device(self) -> str:
+        """The name of the disk's virtio device."""
+        return self.shell(f"basename $(readlink -f $(dirname $(grep -lx {SERIAL} /sys/block/vd*/serial))/device)")
+
+
+@contextlib.contextmanager
+def healthy_guest(config: Config) -> Iterator[World]:
+    """One guest whose disk is written to all the time; afterwards its console shows nothing bad."""
+    with tempfile.TemporaryDirectory(prefix="life-") as name:
+        path = Path(name) / "disk"
+        with path.open("wb") as stream:
+            stream.truncate(SIZE)
+        config.default_devices = False
+        config.end = "reboot"
+        config.files = {"blk_load.py": Path(__file__).with_name("blk_load.py")}
+        disk = {"driver": "virtio-blk-pci", "id": "life", "bus": "port0", "drive": "disk", "serial": SERIAL}
+        disk |= dict(option.split("=") for option in OPTIONS if option in config.append)
+        # The speed: links of QEMU 10.0 that are faster say after a reset that they are not up.
+        config.qemu_args += ["-device", "pcie-root-port,id=port0,bus=pcie.0,chassis=1,slot=1,x-speed=2_5"]
+        config.qemu_args += ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={path}"]
+        config.qemu_args += ["-device", ",".join(f"{key}={value}" for key, value in disk.items())]
+        Shell.prepare(config)
+        with Guest(config) as guest:
+            world = World(guest, Shell(guest), disk)
+            world.shell(f"mkdir {STATE} && echo 0 0 >{STATE}/progress")
+            world.shell("echo 0 >/sys/module/suspend/parameters/pm_test_delay")
+            world.shell(f"python3 /blk_load.py {SERIAL} {STATE} & echo $! >/tmp/pid")
+            world.works()
+            yield world
+            world.shell(f"touch {STATE}/stop; wait $(cat /tmp/pid) || (cat {STATE}/wrong; false)")
+            world.shell.start("exit")
+            ksft.passed(guest)
+
+
+def function_reset(world: World) -> None:
+    """The function is reset, which no program hears of."""
+    before = world.progress()[1]
+    for _ in range(ROUNDS):
+        world.shell(f"echo 1 >/sys/bus/virtio/devices/{world.device()}/../reset")
+        world.works()
+    assert world.progress()[1] == before, "a request failed"
+
+
+def suspended_to_level(world: World) -> None:
+    """Devices are suspended and resumed, which no program hears of."""
+    before = world.progress()[1]
+    world.shell("echo devices >/sys/power/pm_test")
+    for _ in range(ROUNDS):
+        world.shell("echo mem >/sys/power/state")
+        world.works()
+    world.shell("echo none >/sys/power/pm_test")
+    assert world.progress()[1] == before, "a request failed"
+
+
+def driver_unbound_and_bound(world: World) -> None:
+    """The driver is taken from the device, and given back."""
+    for _ in range(ROUNDS):
+        device = world.device()
+        world.shell(f"echo {device} >{DRIVER}/unbind && echo {device} >{DRIVER}/bind")
+        world.works()
+
+
+def driver_unloaded_and_loaded(world: World) -> None:
+    """The driver is unloaded as soon as nobody has the disk open, which it is not before, and loaded again."""
+    for _ in range(ROUNDS):
+        disk = f"/dev/$(basename $(dirname $(grep -lx {SERIAL} /sys/block/vd*/serial)))"
+        world.shell(f"sleep 1000 <{disk} & echo $! >/tmp/user")
+        world.shell(f"touch {STATE}/hold")
+        world.shell.wait(f"[ -e {STATE}/held ]", PATIENCE)
+        world.shell("! rmmod virtio_blk 2>/dev/null")
+        world.shell("kill $(cat /tmp/user)")
+        # udev may still look at it.
+        world.shell.wait("{ rmmod virtio_blk 2>/dev/null; [ ! -e /sys/module/virtio_blk ]; }", PATIENCE)
+        world.shell(f"modprobe virtio_blk && rm {STATE}/hold")
+        world.works()
+
+
+def transport_unloaded_and_loaded(world: World) -> None:
+    """The transport is unloaded, below a driver that is in use, and loaded again."""
+    for _ in range(ROUNDS):
+        world.shell("rmmod virtio_pci && modprobe virtio_pci")
+        world.works()
+
+
+def unplugged_and_plugged(world: World) -> None:
+    """The device is taken away, and given back."""
+    monitor = world.guest.qmp()
+    for _ in range(ROUNDS):
+        monitor.command("device_del", id="life")
+        while monitor.event("DEVICE_DELETED", PATIENCE)["data"].get("device") != "life":
+            # A device without a name has an event of its own, by its path alone.
+            pass
+        monitor.command("device_add", **world.disk)
+        world.works()
+
+
+if __name__ == "__main__":
+    # C loses requests to a reset of the function, and waits for them for ever.
+    ksft.run_in_one(
+        healthy_guest,
+        *(() if "virtio_blk=c" in sys.argv else (function_reset,)),
+        suspended_to_level,
+        driver_unbound_and_bound,
+        driver_unloaded_and_loaded,
+        transport_unloaded_and_loaded,
+        unplugged_and_plugged,
+    )
