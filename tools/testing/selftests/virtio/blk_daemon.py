@@ -108,7 +108,7 @@ def healthy_guest(config: Config) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="daemon-") as name:
         daemon = Daemon(Path(name))
         config.default_devices = False
-        config.files = {"blk_load.py": Path(__file__).with_name("blk_load.py")}
+        config.files = {"blk_load.py": Path(__file__).with_name("programs") / "blk_load.py"}
         memory = f"memory-backend-memfd,id=ram,size={config.memory}M,share=on"
         config.qemu_args += ["-object", memory, "-machine", "memory-backend=ram"]
         config.qemu_args += ["-chardev", f"socket,id=daemon,path={daemon.socket},reconnect-ms=100"]

@@ -72,7 +72,7 @@ def healthy_guest(config: Config) -> Iterator[World]:
             stream.truncate(SIZE)
         config.default_devices = False
         config.end = "reboot"
-        config.files = {"blk_load.py": Path(__file__).with_name("blk_load.py")}
+        config.files = {"blk_load.py": Path(__file__).with_name("programs") / "blk_load.py"}
         disk = {"driver": "virtio-blk-pci", "id": "life", "bus": "port0", "drive": "disk", "serial": SERIAL}
         disk |= dict(option.split("=") for option in OPTIONS if option in config.append)
         # The speed: links of QEMU 10.0 that are faster say after a reset that they are not up.
