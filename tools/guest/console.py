@@ -53,6 +53,18 @@ def scan(text: str, allow: list[str]) -> Finding | None:
     return None
 
 
+def stale_breakpoint(text: str) -> bool:
+    """Whether the kernel on console TEXT died of QEMU, before it had a module: by a breakpoint that was gone.
+
+    The kernel patches its code behind a breakpoint, and tells all processors when it has taken that away.  A thread of
+    QEMU 10.0 (`-accel tcg`) can still run what it had translated before.
+    """
+    first = scan(text, [])
+    if first is None or not first.line.startswith("Oops: int3: "):
+        return False
+    return re.search(r"Not tainted", text) is not None and re.search(r"Modules linked in:\s*$", text, re.M) is not None
+
+
 def leaks(text: str, modules: set[str]) -> Finding | None:
     """The first kmemleak record of console TEXT whose backtrace names one of MODULES."""
     lines = [_TIMESTAMP.sub("", line.rstrip("\r")) for line in text.splitlines()]

@@ -3,7 +3,7 @@
 
 import unittest
 
-from guest.console import device_error, leaks, scan
+from guest.console import device_error, leaks, scan, stale_breakpoint
 
 SICK = (
     "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000000",
@@ -46,7 +46,22 @@ unreferenced object 0xff11000001234600 (size 32):
 """
 
 
+STALE = """[    0.978299] Oops: int3: 0000 [#1] SMP
+[    0.980726] CPU: 0 UID: 0 PID: 11 Comm: kworker/0:1 Not tainted 7.3.4 #1 PREEMPTLAZY
+[    0.981204] Modules linked in:
+[    0.981204] Kernel panic - not syncing: Fatal exception in interrupt
+"""
+
+
 class Splats(unittest.TestCase):
+    def test_stale_breakpoint(self) -> None:
+        self.assertTrue(stale_breakpoint(STALE))
+        self.assertFalse(stale_breakpoint(STALE.replace("linked in:", "linked in: virtio_ring(O)")))
+        self.assertFalse(stale_breakpoint(STALE.replace("Not tainted", "Tainted: G O")))
+        self.assertFalse(stale_breakpoint(STALE.replace("int3", "general protection fault")))
+        self.assertFalse(stale_breakpoint("[    0.1] WARNING: something\n" + STALE))
+        self.assertFalse(stale_breakpoint(""))
+
     def test_sick(self) -> None:
         for line in SICK:
             with self.subTest(line):
