@@ -217,9 +217,14 @@ impl<R: Request> RequestQueue<R> {
         header: [u8; HEADER_SIZE],
         footer_size: usize,
     ) -> Result<(), AddError<R>> {
-        let Some(slot) = self.slots.get(request.slot()) else {
-            let kind = AddErrorKind::NoSlot;
-            return Err(AddError { kind, request });
+        // SAFETY: By the type invariants; it does not borrow `self`.
+        let vring = unsafe { self.vring.as_ref() };
+        let slot = match self.slots.get_mut(request.slot()) {
+            Some(slot) if !slot.in_flight => slot,
+            _ => {
+                let kind = AddErrorKind::NoSlot;
+                return Err(AddError { kind, request });
+            }
         };
         slot.fill_ends(header);
         let footer = slot.footer(footer_size);
@@ -243,8 +248,9 @@ impl<R: Request> RequestQueue<R> {
         let raw = request.into_raw();
         // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
         // back, by the contract of `Request`.
-        match unsafe { self.vring().add_indirect(table, readable, writable, raw) } {
+        match unsafe { vring.add_indirect(table, readable, writable, raw) } {
             Ok(()) => {
+                slot.in_flight = true;
                 self.added = true;
                 Ok(())
             }
@@ -287,7 +293,8 @@ impl<R: Request> RequestQueue<R> {
             // SAFETY: The device gave the request back.
             unsafe { self.unmap_table(index) };
         }
-        let slot = self.slots.get(index)?;
+        let slot = self.slots.get_mut(index)?;
+        slot.in_flight = false;
         let footer = slot.read_footer();
         let reply = inline(&mut request);
         if !reply.is_empty() {
@@ -318,6 +325,9 @@ impl<R: Request> RequestQueue<R> {
         let index = request.slot();
         // SAFETY: As above.
         unsafe { self.unmap_table(index) };
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.in_flight = false;
+        }
         Some(request)
     }
 

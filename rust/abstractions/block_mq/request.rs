@@ -444,12 +444,6 @@ impl<T: Operations> Requests<T> {
         }
     }
 
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.list.head.is_null()
-    }
-
     /// Appends a request.
     #[inline]
     pub fn push(&mut self, request: Request<T>) {

@@ -118,7 +118,6 @@ enum Prepared {
 
 impl<R: Request> RequestQueue<R> {
     /// Where the table of slot `index` is: its own, or the large one that it has.
-    #[inline(always)]
     fn table_place(&self, index: usize) -> Option<TablePlace> {
         let slot = self.slots.get(index)?;
         let Some(large) = slot.large else {
@@ -151,7 +150,6 @@ impl<R: Request> RequestQueue<R> {
     }
 
     /// Takes back the large table of slot `index`, if it has one.
-    #[inline(always)]
     fn give_large(&mut self, index: usize) {
         if let Some(large) = self.slots.get_mut(index).and_then(|slot| slot.large.take()) {
             // It was there before: there is room.
@@ -192,6 +190,9 @@ impl<R: Request> RequestQueue<R> {
         };
         match result {
             Ok(()) => {
+                if let Some(slot) = self.slots.get_mut(slot) {
+                    slot.in_flight = true;
+                }
                 self.added = true;
                 Ok(())
             }
@@ -213,12 +214,15 @@ impl<R: Request> RequestQueue<R> {
     }
 
     /// Fills the slot, and maps the data.
-    #[inline(always)]
     fn prepare(&mut self, request: &R, command: &Command<'_>) -> Result<Prepared, AddErrorKind> {
         let index = request.slot();
-        let slot = self.slots.get(index).ok_or(AddErrorKind::NoSlot)?;
-        if !slot.fill(command) {
-            return Err(AddErrorKind::Ring(virtio_ring::AddErrorKind::TooLong));
+        match self.slots.get(index) {
+            Some(slot) if !slot.in_flight => {
+                if !slot.fill(command) {
+                    return Err(AddErrorKind::Ring(virtio_ring::AddErrorKind::TooLong));
+                }
+            }
+            _ => return Err(AddErrorKind::NoSlot),
         }
         if self.indirect {
             let stop = match self.fill_table(index, request, command) {
@@ -237,7 +241,6 @@ impl<R: Request> RequestQueue<R> {
     }
 
     /// Writes the request to the table of its slot, or to a large one.
-    #[inline(always)]
     fn fill_table(
         &mut self,
         index: usize,

@@ -43,6 +43,8 @@ const FOOTER_FILL: u64 = u64::MAX;
 pub(super) struct Slot {
     memory: NonNull<u8>,
     address: u64,
+    /// The device has the request.
+    pub(super) in_flight: bool,
     /// What the device does with the data that is to be unmapped.
     pub(super) direction: Direction,
     /// Entries of the queue's copies that are to be unmapped.
@@ -60,6 +62,7 @@ impl Slot {
         let slot = Self {
             memory,
             address,
+            in_flight: false,
             direction: Direction::Readable,
             mapped: 0,
             large: None,

@@ -368,10 +368,10 @@ mod suite {
     }
 
     #[test]
-    fn request_without_a_slot_comes_back() -> Result {
+    fn slot_is_for_one_request_at_a_time() -> Result {
         let bench = bench(true, LONG)?;
         bench.lend(2, Readable, 1)?;
-        for slot in [SLOTS, usize::MAX] {
+        for slot in [2, SLOTS, usize::MAX] {
             let request = bench.request(slot, Readable, 1)?;
             check_eq!(bench.refused(request, Data::Request)?, AddErrorKind::NoSlot);
         }
