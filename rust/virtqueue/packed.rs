@@ -530,6 +530,19 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
     }
 
     #[inline]
+    pub(crate) fn enable_cb(&mut self) -> CbState {
+        self.enable_cb_prepare();
+        // The event words before the ring is looked at; pairs with the device's barrier between
+        // its used flags and its look at the event words (section 2.8.22).
+        self.core.mem().full();
+        if self.more_used() && !self.core.shared().is_broken() {
+            CbState::MorePending
+        } else {
+            CbState::Armed
+        }
+    }
+
+    #[inline]
     pub(crate) fn enable_cb_delayed(&mut self) -> CbState {
         let size = self.core.size();
         let outstanding = size - self.core.num_free();

@@ -262,12 +262,7 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     /// Both of the above (C: `virtqueue_enable_cb`).
     #[inline]
     pub fn enable_cb(&mut self) -> CbState {
-        let token = self.enable_cb_prepare();
-        if self.poll_token(token) {
-            CbState::MorePending
-        } else {
-            CbState::Armed
-        }
+        each!(self, r => r.enable_cb())
     }
 
     /// Asks for an interrupt when about three quarters of what is outstanding has been used

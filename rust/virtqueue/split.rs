@@ -443,6 +443,19 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
     }
 
     #[inline]
+    pub(crate) fn enable_cb(&mut self) -> CbState {
+        self.enable_cb_prepare();
+        // The event words before the ring is looked at; pairs with the device's barrier between
+        // its used index and its look at the event words (section 2.7.7).
+        self.core.mem().full();
+        if self.more_used() && !self.core.shared().is_broken() {
+            CbState::MorePending
+        } else {
+            CbState::Armed
+        }
+    }
+
+    #[inline]
     pub(crate) fn enable_cb_delayed(&mut self) -> CbState {
         self.callbacks_on();
         let outstanding = self.avail_idx.since(self.last_used);
