@@ -17,7 +17,10 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
 use virtio_bindings as bindings;
 use virtio_ring::{
     Segment,
@@ -119,44 +122,42 @@ pub struct AddError<B> {
     pub buffer: B,
 }
 
-/// What tells the device of new buffers, outside of the lock that protects the queue.
+/// What tells the device of new buffers, outside of the lock that protects the queue.  As long as
+/// there is one, RCU is read: do not sleep.
+///
+/// # Invariants
+///
+/// The queue had a handle when the guard was made: `virtio_ring::delete` waits for a grace period
+/// before ring and register go.
 #[must_use = "the device was not told yet"]
 pub struct Notification {
     vring: NonNull<Vring>,
+    _guard: rcu::Guard,
 }
-
-// SAFETY: Notifying need not be serialised.
-unsafe impl Send for Notification {}
 
 impl Notification {
     /// # Safety
     ///
-    /// `vring` is alive.
+    /// The caller has the handle of `vring`.
     #[inline]
     pub(crate) unsafe fn new(vring: NonNull<Vring>) -> Self {
-        // SAFETY: By the contract.
-        unsafe { vring.as_ref() }.get_ref();
-        Self { vring }
+        // INVARIANT: By the contract.
+        Self {
+            vring,
+            _guard: rcu::read_lock(),
+        }
     }
 
     /// Tells the device, once it is ready: before, that is forbidden (specification 3.1.1), and
     /// [`Driver::ready`](crate::driver::Driver::ready) is the place to kick.  Any context.
+    #[inline]
     pub fn send(self) {
-        // SAFETY: Holds a reference.  Under RCU: the transport unmaps the register only after it
-        // broke the queue and a grace period went by (`virtio_ring::delete`).
+        // SAFETY: By the type invariants, there as long as the guard is.
         unsafe {
-            let _guard = kernel::sync::rcu::read_lock();
             if self.vring.as_ref().is_started() {
                 self.vring.as_ref().notify();
             }
         }
-    }
-}
-
-impl Drop for Notification {
-    fn drop(&mut self) {
-        // SAFETY: Its own reference.
-        unsafe { Vring::put_ref(self.vring) };
     }
 }
 
@@ -259,7 +260,7 @@ impl<B: Buffer> Virtqueue<B> {
         if !unsafe { self.vring().kick_prepare() } {
             return None;
         }
-        // SAFETY: By the type invariants, alive.
+        // SAFETY: This is the handle.
         Some(unsafe { Notification::new(self.vring) })
     }
 

@@ -118,6 +118,8 @@ pub struct Vring {
     may_reduce: bool,
     /// The transport, and each handle of a driver.
     refs: Refcount,
+    /// There was a handle: someone may be notifying under RCU.
+    handled: Atomic<bool>,
     /// The device may still own ring and buffers: they are never freed.
     condemned: Atomic<bool>,
     reported: Atomic<bool>,
@@ -223,6 +225,16 @@ impl Vring {
     /// The number of free descriptors after the last operation.
     pub fn num_free(&self) -> u32 {
         self.num_free_word().load(Relaxed)
+    }
+
+    /// Whether the device interrupts once for what the ring says, and not again before it says more.
+    pub fn has_event_idx(&self) -> bool {
+        self.config.features.event_idx
+    }
+
+    /// Whether somebody waits for interrupts.
+    pub fn has_callback(&self) -> bool {
+        self.config.callbacks
     }
 
     /// The number of the queue.
@@ -340,6 +352,7 @@ impl Vring {
     /// # Safety
     ///
     /// Nobody else uses the ring meanwhile.
+    #[inline]
     pub unsafe fn enable_callbacks(&self) -> virtqueue::CbState {
         // SAFETY: By the contract.
         unsafe { self.ring() }.enable_cb()
@@ -398,6 +411,7 @@ impl Vring {
 
     /// Takes a reference for a handle.
     pub fn get_ref(&self) {
+        self.handled.store(true, Relaxed);
         self.refs.inc();
     }
 
@@ -518,11 +532,13 @@ pub unsafe fn delete(vq: NonNull<bindings::virtqueue>) {
         bindings::virtio_spin_unlock_irqrestore(lock, flags);
     }
     vring.shared.break_ring();
-    if vring.refs.as_atomic().load(Relaxed) > 1 {
-        // A driver's handle is left: whoever saw the queue whole may still be notifying.
+    if vring.handled.load(Relaxed) {
+        // Whoever saw the queue whole may still be notifying.
         // SAFETY: May sleep, by the contract.
-        unsafe { bindings::synchronize_rcu() };
-        // And when it goes, the device, which freeing needs, may be gone.
+        unsafe { bindings::synchronize_rcu_expedited() };
+    }
+    if vring.refs.as_atomic().load(Relaxed) > 1 {
+        // When the handle goes, the device, which freeing needs, may be gone.
         vring.condemn();
     }
     // SAFETY: The transport's reference.

@@ -251,6 +251,7 @@ fn finish(
             weak_barriers: weak_barriers(params, features),
             may_reduce: params.may_reduce,
             refs: Refcount::new(1),
+            handled: Atomic::new(false),
             condemned: Atomic::new(false),
             reported: Atomic::new(false),
             started: Atomic::new(false),
