@@ -101,6 +101,8 @@ pub struct RequestQueue<R: Request> {
     format: TableFormat,
     /// Something was added since the last kick.
     added: bool,
+    /// To take all used requests asks for the next interrupt.
+    rearms: bool,
     _requests: PhantomData<R>,
 }
 
@@ -136,9 +138,15 @@ impl Queues<'_> {
             undoes: false,
             format: vring.table_format(),
             added: false,
+            rearms: vring.has_event_idx(),
             _requests: PhantomData,
         };
         queue.make_slots(slots)?;
+        if queue.rearms && vring.has_callback() {
+            // A packed ring starts with an interrupt for each, until they are switched on anew.
+            queue.disable_callbacks();
+            let _ = queue.enable_callbacks();
+        }
         Ok(queue)
     }
 }
@@ -228,7 +236,11 @@ impl<R: Request> RequestQueue<R> {
         };
         slot.fill_ends(header);
         let footer = slot.footer(footer_size);
-        let Some(count) = slot.fill_plain(&request, &self.format, footer) else {
+        let filled = match request.only_piece() {
+            Some(piece) => Some(slot.fill_piece(piece, request.direction(), &self.format, footer)),
+            None => slot.fill_plain(&request, &self.format, footer),
+        };
+        let Some(count) = filled else {
             let command = Command {
                 header,
                 data: Data::Request,
@@ -342,14 +354,14 @@ impl<R: Request> RequestQueue<R> {
         if !unsafe { self.vring().kick_prepare() } {
             return None;
         }
-        // SAFETY: By the type invariants, alive.
+        // SAFETY: This is the handle.
         Some(unsafe { Notification::new(self.vring) })
     }
 
     /// A notification whether or not the device asked for one: it may have missed the last.
     pub fn renotify(&mut self) -> Notification {
         let _ = self.kick();
-        // SAFETY: By the type invariants, alive.
+        // SAFETY: This is the handle.
         unsafe { Notification::new(self.vring) }
     }
 
@@ -366,6 +378,28 @@ impl<R: Request> RequestQueue<R> {
     pub fn enable_callbacks(&mut self) -> CbState {
         // SAFETY: `&mut self` is exclusive.
         unsafe { self.vring().enable_callbacks() }
+    }
+
+    /// Asks the device not to interrupt while used requests are taken, if that must be said: with event
+    /// indices it does not, before [`RequestQueue::get_buf`] has given the last one.
+    #[inline]
+    pub fn pause_callbacks(&mut self) {
+        if !self.rearms {
+            self.disable_callbacks();
+        }
+    }
+
+    /// Ends that, once [`RequestQueue::get_buf`] has nothing more to give.
+    ///
+    /// [`CbState::MorePending`] if requests were used meanwhile, for which no interrupt may come.
+    #[inline]
+    pub fn resume_callbacks(&mut self) -> CbState {
+        if self.rearms {
+            // The last `get_buf` has looked after it, or the one before, had asked for the next.
+            CbState::Armed
+        } else {
+            self.enable_callbacks()
+        }
     }
 
     /// Whether the queue takes and gives nothing any more: broken by the device, or reset.

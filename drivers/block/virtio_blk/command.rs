@@ -380,7 +380,8 @@ pub(crate) fn finish(done: Done<Request>, counts: bool, zone_sectors: u32) -> (R
         Op::Read => request.bytes(),
         Op::Driver => request.data().least(),
         Op::ZoneAppend => {
-            finish_append(&mut request, written, &footer, counts, zone_sectors);
+            let footer = u128::from_ne_bytes(footer);
+            let request = finish_append(request, written, footer, counts, zone_sectors);
             return (request, false);
         }
         _ => 0,
@@ -391,18 +392,20 @@ pub(crate) fn finish(done: Done<Request>, counts: bool, zone_sectors: u32) -> (R
 }
 
 /// [`finish`] for a zone append: notes where the data went, too, if that can be true.
+// In registers, so that none of it need be in memory for the others.
 #[cold]
 fn finish_append(
-    request: &mut Request,
+    mut request: Request,
     written: u32,
-    footer: &[u8; HEADER_SIZE],
+    footer: u128,
     counts: bool,
     zone_sectors: u32,
-) {
+) -> Request {
+    let footer = footer.to_ne_bytes();
     // The sector is all that it wrote beside the status.
     let status = status_of(footer[8], !counts || written > 8);
     let zone = (request.sector(), zone_sectors);
-    let place = appended(footer, zone, request.sectors());
+    let place = appended(&footer, zone, request.sectors());
     let data = request.data_mut();
     data.status = status;
     if status == Status::Ok {
@@ -411,6 +414,7 @@ fn finish_append(
             None => data.status = Status::IoError,
         }
     }
+    request
 }
 
 /// Where so many sectors went that were appended to the zone that begins there and is so long;

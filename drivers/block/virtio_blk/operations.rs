@@ -49,7 +49,7 @@ impl block_mq::Operations for Operations {
         data.queue(index).cloned().ok_or(EINVAL)
     }
 
-    #[inline]
+    #[inline(always)]
     fn queue_rq(hw: HwQueue<'_, Self>, request: Request, last: bool) -> QueueResult<Self> {
         hw.data().queue_rq(&hw, request, last)
     }

@@ -113,6 +113,7 @@ impl Queue {
     }
 
     /// Queues one request.
+    #[inline(always)]
     pub(crate) fn queue_rq(
         &self,
         hw: &HwQueue<'_, Operations>,
@@ -186,48 +187,47 @@ impl Queue {
     /// Ends what the device has done.  Interrupt context, or any other.
     pub(crate) fn interrupt(&self) {
         Batch::with(|batch| {
-            let mut guard = self.inner.lock();
-            let inner = &mut *guard;
-            let mut rest = Requests::new();
-            let mut count = 0;
-            if let Some(queue) = &mut inner.queue {
-                loop {
-                    queue.disable_callbacks();
-                    count += drain(
-                        queue,
-                        inner.counts,
-                        inner.zone_sectors,
-                        inner.stopped,
-                        batch,
-                        &mut rest,
-                    );
-                    if queue.enable_callbacks() == CbState::Armed || queue.is_broken() {
-                        break;
-                    }
-                }
-            }
-            inner.stopped &= count == 0;
-            drop(guard);
-            end(rest);
+            self.finish(batch, true);
         });
     }
 
     /// Ends what the device has done on a queue without interrupts, and says how much it was.
     pub(crate) fn poll(&self, batch: &mut Batch<'_>) -> u32 {
+        self.finish(batch, false)
+    }
+
+    /// Takes what the device has done, and says how much it was.  What ended well goes to `batch`, or
+    /// to the processor that it came from; the rest is ended here, not under the lock.  With
+    /// `interrupts`, the next one comes only for what was not taken.
+    // One function for both, into which all of it is inlined.
+    fn finish(&self, batch: &mut Batch<'_>, interrupts: bool) -> u32 {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let mut rest = Requests::new();
-        let count = match &mut inner.queue {
-            Some(queue) => drain(
-                queue,
-                inner.counts,
-                inner.zone_sectors,
-                inner.stopped,
-                batch,
-                &mut rest,
-            ),
-            None => 0,
-        };
+        let (counts, zone_sectors, stopped) = (inner.counts, inner.zone_sectors, inner.stopped);
+        let mut restart = stopped;
+        let mut count: u32 = 0;
+        if let Some(queue) = &mut inner.queue {
+            loop {
+                if interrupts {
+                    queue.pause_callbacks();
+                }
+                while let Some(done) = queue.get_buf(|request| request.data_mut().reply()) {
+                    let (request, good) = command::finish(done, counts, zone_sectors);
+                    if core::mem::take(&mut restart) {
+                        request.restart_queue();
+                    }
+                    // Those of a batch do not wake who could not be queued.
+                    if let Some(request) = batch.complete(request, good && !stopped) {
+                        rest.push(request);
+                    }
+                    count = count.wrapping_add(1);
+                }
+                if !interrupts || queue.resume_callbacks() == CbState::Armed {
+                    break;
+                }
+            }
+        }
         inner.stopped &= count == 0;
         drop(guard);
         end(rest);
@@ -296,33 +296,6 @@ impl Queue {
             QueueResult::Fail(request, Status::IoError)
         }
     }
-}
-
-/// Takes what the device has done off the queue, and says how much it was.  What ended well goes to
-/// `batch`, or to the processor that it came from, and what is to be ended here to `rest`: not under
-/// the lock.  If the block layer was `stopped` and something came back, it goes on.
-#[inline]
-fn drain(
-    queue: &mut Virtqueue,
-    counts: bool,
-    zone_sectors: u32,
-    stopped: bool,
-    batch: &mut Batch<'_>,
-    rest: &mut Requests<Operations>,
-) -> u32 {
-    let mut count = 0;
-    while let Some(done) = queue.get_buf(|request| request.data_mut().reply()) {
-        let (request, good) = command::finish(done, counts, zone_sectors);
-        if stopped && count == 0 {
-            request.restart_queue();
-        }
-        // Those of a batch do not wake who could not be queued.
-        if let Some(request) = batch.complete(request, good && !stopped) {
-            rest.push(request);
-        }
-        count += 1;
-    }
-    count
 }
 
 /// Ends requests.

@@ -95,6 +95,30 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
     }
 
     #[inline(always)]
+    fn only_piece(&self) -> Option<Piece> {
+        let rq = self.as_raw();
+        // SAFETY: As in `pieces`.
+        unsafe {
+            // More than the longest segment has been counted as several.
+            if (*rq).nr_phys_segments != 1 {
+                return None;
+            }
+            let bio = (*rq).bio.as_ref()?;
+            let (skip, len) = (bio.bi_iter.bi_offset, bio.bi_iter.bi_size);
+            let vec = bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize);
+            // A segment may be made of several vectors that follow each other.
+            if !bio.bi_next.is_null() || len == 0 || (*vec).bv_len.wrapping_sub(skip) < len {
+                return None;
+            }
+            Some(Piece {
+                page: NonNull::new_unchecked((*vec).bv_page),
+                offset: (*vec).bv_offset.wrapping_add(skip),
+                len,
+            })
+        }
+    }
+
+    #[inline(always)]
     fn into_raw(self) -> NonNull<c_void> {
         Request::into_raw(self).cast()
     }

@@ -276,6 +276,17 @@ unsafe impl Request for DataRequest {
         Ok(())
     }
 
+    fn only_piece(&self) -> Option<Piece> {
+        let mut only = None;
+        if self.0.pieces == 1 {
+            let _ = self.pieces(|piece| {
+                only = Some(piece);
+                Ok::<(), ()>(())
+            });
+        }
+        only
+    }
+
     fn into_raw(self) -> NonNull<c_void> {
         NonNull::from(KBox::leak(self.0)).cast()
     }

@@ -29,7 +29,7 @@ pub struct Piece {
 ///
 /// # Safety
 ///
-/// - what `pieces` shows is valid memory, which stays so, and is left alone but by the rules of DMA,
+/// - what `pieces` and `only_piece` show is the same, and valid memory, which stays so, and is left alone but by the rules of DMA,
 ///   until the request was put together again by `from_raw`;
 /// - `from_raw` gives back the very request that `into_raw` took apart;
 /// - `slot_of` says of what `into_raw` returned what `slot` said of the request.
@@ -59,6 +59,12 @@ pub unsafe trait Request: Send + Sized {
     ///
     /// Those of `f`.
     fn pieces<E>(&self, f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E>;
+
+    /// The data, if it is known to be one piece: the usual case of small requests, without a loop.
+    #[inline(always)]
+    fn only_piece(&self) -> Option<Piece> {
+        None
+    }
 
     /// Takes the request apart.
     fn into_raw(self) -> NonNull<c_void>;

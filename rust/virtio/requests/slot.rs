@@ -5,6 +5,7 @@
 use super::{
     Command,
     Data,
+    Piece,
     Request,
     HEADER_SIZE, //
 };
@@ -128,16 +129,32 @@ impl Slot {
         let dir = request.direction();
         table.set_direction(dir);
         let filled = request.pieces(|piece| {
-            let segment = Segment {
-                // SAFETY: By the contract of `Request`.
-                addr: unsafe { Mapper::page_address(piece.page, piece.offset, piece.len, dir) },
-                len: piece.len,
-            };
+            // SAFETY: By the contract of `Request`.
+            let segment = unsafe { plain(piece, dir) };
             table.push(segment).then_some(()).ok_or(())
         });
         filled.ok()?;
         table.set_direction(Direction::Writable);
         Some(table.finish(footer))
+    }
+
+    /// As [`Slot::fill_plain`], for data of one piece.
+    #[inline(always)]
+    pub(super) fn fill_piece(
+        &self,
+        piece: Piece,
+        dir: Direction,
+        format: &TableFormat,
+        footer: Segment,
+    ) -> u16 {
+        // SAFETY: By the type invariants, room for that many descriptors.
+        let mut table = unsafe { format.table(self.table_memory(), TABLE_ROOM) };
+        table.pass();
+        table.set_direction(dir);
+        // SAFETY: By the contract of `Request`.
+        table.push(unsafe { plain(piece, dir) });
+        table.set_direction(Direction::Writable);
+        table.finish(footer)
     }
 
     /// The first `count` descriptors of the table.
@@ -213,6 +230,20 @@ impl Slot {
             // SAFETY: By the type invariants, in bounds.
             *byte = unsafe { self.memory.add(INLINE_OFFSET + at).read_volatile() };
         }
+    }
+}
+
+/// Where the device finds a piece, where mapping is no more than to know an address.
+///
+/// # Safety
+///
+/// The page is a page.
+#[inline(always)]
+unsafe fn plain(piece: Piece, dir: Direction) -> Segment {
+    Segment {
+        // SAFETY: By the contract.
+        addr: unsafe { Mapper::page_address(piece.page, piece.offset, piece.len, dir) },
+        len: piece.len,
     }
 }
 

@@ -239,6 +239,8 @@ mod suite {
     fn request_is_a_table_of_header_data_and_footer() -> Result {
         let bench = bench(true, LONG)?;
         readable_chain(&bench, 3, true)?;
+        // Written without a loop, and behind a longer one.
+        readable_chain(&bench, 1, true)?;
         // One descriptor for each: as many as there are slots.
         for slot in 0..SLOTS {
             bench.lend(slot, Readable, 28)?;
