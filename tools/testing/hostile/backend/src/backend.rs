@@ -331,6 +331,7 @@ impl Hostile {
                 chain.slots.get(1).copied().unwrap_or(chain.id).into()
             }
             Some(Id::Named(NamedId::Free)) => (ring.size() - 1).into(),
+            Some(Id::Named(NamedId::Wide)) => u32::from(chain.id) | 1 << 16,
         };
         ring.push(memory, id, claimed, slots)?;
         for _ in 0..lie.repeat {

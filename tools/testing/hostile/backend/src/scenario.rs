@@ -71,6 +71,8 @@ pub enum NamedId {
     Middle,
     /// One that no driver of this queue has used so far: the last of the table.
     Free,
+    /// Its own, in the low half of a number that no descriptor has.
+    Wide,
 }
 
 /// One lie: what is done to some requests instead of completing them honestly.
