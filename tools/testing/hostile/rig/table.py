@@ -66,7 +66,7 @@ def markdown(cases: list[Case], left_out: list[Scenario], results: Results) -> s
     lines += [
         "",
         "Survived: unaffected, recovered (errors, then it worked again) or failed (errors, in bounded time).",
-        "In bold: not survived.",
+        "In bold: not survived.  Not run: there is no driver in Rust yet.",
         "",
     ]
     if left_out:
