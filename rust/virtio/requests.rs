@@ -142,11 +142,6 @@ impl Queues<'_> {
             _requests: PhantomData,
         };
         queue.make_slots(slots)?;
-        if queue.rearms && vring.has_callback() {
-            // A packed ring starts with an interrupt for each, until they are switched on anew.
-            queue.disable_callbacks();
-            let _ = queue.enable_callbacks();
-        }
         Ok(queue)
     }
 }

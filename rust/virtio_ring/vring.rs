@@ -232,11 +232,6 @@ impl Vring {
         self.config.features.event_idx
     }
 
-    /// Whether somebody waits for interrupts.
-    pub fn has_callback(&self) -> bool {
-        self.config.callbacks
-    }
-
     /// The number of the queue.
     pub(crate) fn index(&self) -> u32 {
         // SAFETY: Constant.

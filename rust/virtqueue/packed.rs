@@ -58,9 +58,6 @@ pub struct PackedRing<M, S, const IN_ORDER: bool> {
     next_used: PackedIndex,
     /// Index and flags of the first head since the last publication, not written yet.
     held_back: (u16, u16),
-    /// The driver event area says DESC when callbacks are on. Before they are first switched on
-    /// it says ENABLE.
-    event_desc: bool,
     /// In order: id and length of the last chain of the batch that is being handed out.
     batch: Option<(u16, u32)>,
 }
@@ -74,7 +71,6 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
             next_avail: PackedIndex::START,
             next_used: PackedIndex::START,
             held_back: (0, 0),
-            event_desc: false,
             batch: None,
         }
     }
@@ -84,12 +80,15 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         &self.core
     }
 
-    /// Tells the device at the start that there is no callback.
+    /// Tells the device at the start that there is no callback, or with event indices to interrupt for
+    /// the first used buffer, and not for each.
     pub(crate) fn init_callbacks(&mut self) {
+        let mem = self.core.mem();
         if self.core.shared().callbacks_off() {
-            self.core
-                .mem()
-                .store_driver_event_flags(EVENT_FLAGS_DISABLE);
+            mem.store_driver_event_flags(EVENT_FLAGS_DISABLE);
+        } else if self.core.event_idx() {
+            mem.store_driver_event_off_wrap(PackedIndex::START.off_wrap());
+            mem.store_driver_event_flags(EVENT_FLAGS_DESC);
         }
     }
 
@@ -477,7 +476,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         if IN_ORDER {
             shared.set_batch(self.batch.is_some());
         }
-        if self.event_desc && !shared.callbacks_off() && (!IN_ORDER || self.batch.is_none()) {
+        if self.core.event_idx() && !shared.callbacks_off() && (!IN_ORDER || self.batch.is_none()) {
             let mem = self.core.mem();
             // Behind a used descriptor the device has passed the event anyway.
             if !is_used(mem.load_desc_flags(at.index()), at) {
@@ -516,7 +515,6 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
                 // barrier between reading the flags and the offset (section 2.8.10).
                 mem.publish();
                 mem.store_driver_event_flags(EVENT_FLAGS_DESC);
-                self.event_desc = true;
             } else {
                 mem.store_driver_event_flags(EVENT_FLAGS_ENABLE);
             }
@@ -584,7 +582,6 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> PackedRing<M, S, IN_ORDER> {
         self.next_avail = PackedIndex::START;
         self.next_used = PackedIndex::START;
         self.held_back = (0, 0);
-        self.event_desc = false;
         self.batch = None;
         self.init_callbacks();
         Ok(())

@@ -70,8 +70,8 @@ pub(crate) use each;
 impl<M: RingMem, S: Store> Ring<M, S> {
     /// Makes a ring on memory that the caller has zeroed and the device does not use yet.
     ///
-    /// Writes nothing to it, except, without [`Config::callbacks`], the word that switches
-    /// interrupts off.
+    /// Writes nothing to it but when the device is to interrupt, where that is not what zeroes say:
+    /// never without [`Config::callbacks`], once in a packed ring with event indices.
     ///
     /// # Errors
     ///

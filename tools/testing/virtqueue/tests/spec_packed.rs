@@ -155,7 +155,9 @@ fn spec_2_8_4_length_without_write_flag_is_reserved() {
 fn spec_2_8_10_desc_event() {
     let mut rig = Rig::new(event_config(Layout::Packed, 5));
     let driver = rig.mem.areas().driver;
-    assert_eq!(rig.guest.u16(driver + 2), 0);
+    // For the first buffer at the start, not for each.
+    assert_eq!(rig.guest.u16(driver + 2), 2);
+    assert_eq!(rig.guest.u16(driver), PackedIndex::START.off_wrap());
     rig.ring.disable_cb();
     assert_eq!(rig.guest.u16(driver + 2), 1);
     assert_eq!(rig.ring.enable_cb(), CbState::Armed);
@@ -169,6 +171,20 @@ fn spec_2_8_10_desc_event() {
         rig.device.complete(&chain, 0);
         assert!(rig.device.interrupt(), "turn {turn}");
         assert_eq!(rig.poll(), Some((turn, 0)));
+    }
+}
+
+#[test]
+fn spec_2_8_10_one_interrupt_for_what_is_not_polled() {
+    let mut rig = Rig::new(event_config(Layout::Packed, 8));
+    for turn in 0..5 {
+        rig.add(1, 0, turn).unwrap();
+    }
+    rig.ring.publish();
+    for turn in 0..5 {
+        let chain = rig.device.pop().unwrap();
+        rig.device.complete(&chain, 0);
+        assert_eq!(rig.device.interrupt(), turn == 0, "turn {turn}");
     }
 }
 
