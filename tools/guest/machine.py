@@ -160,7 +160,7 @@ class Qmp:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def command(self, name: str, **arguments: Any) -> Any:
+    def command(self, name: str, /, **arguments: Any) -> Any:
         """Carry out command NAME; returns what QEMU returns, raises RuntimeError with QEMU's words on an error."""
         self._stream.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
         self._stream.flush()

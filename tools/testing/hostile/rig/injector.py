@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.backend import Backend
+from rig.front import Front
 from rig.ram import Mutator
 from rig.scenario import Case
 from rig.session import Session
@@ -59,13 +60,18 @@ class Vhost(Device):
     def __init__(self, case: Case, number: int, work: Path, logs: Path, program: Path) -> None:
         super().__init__(case, number, work, logs)
         self.backend = Backend(program, case, work, self.log)
+        self._front: Front | None = None
 
     def start(self) -> list[str]:
         """See Device."""
         self.backend.start()
         name = f"chr{self.number}"
         layout = ",packed=on" if self.packed else ""
-        socket = f"socket,id={name},path={self.backend.socket}"
+        path = self.backend.socket
+        if self.case.scenario.device == "net":
+            self._front = Front(path.with_suffix(".front"), path)
+            path = self._front.path
+        socket = f"socket,id={name},path={path}"
         match self.case.scenario.device:
             case "blk":
                 device = f"vhost-user-blk-pci,chardev={name},num-queues=1{layout}"
@@ -98,6 +104,8 @@ class Vhost(Device):
     def close(self) -> None:
         """See Device."""
         self.backend.close()
+        if self._front is not None:
+            self._front.close()
 
 
 class Stock(Device):
