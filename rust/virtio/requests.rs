@@ -48,6 +48,7 @@ use virtio_ring::{
     Direction,
     Segment,
     TableFormat,
+    Token,
     Vring, //
 };
 
@@ -95,6 +96,8 @@ pub struct RequestQueue<R: Request> {
     indirect: bool,
     /// Requests with data of their own take a table, and nothing of it is to be undone.
     plain: bool,
+    /// There are no tables, and nothing of a chain is to be undone.
+    direct: bool,
     /// There may be something to undo when a request comes back: mappings, or a large table.
     undoes: bool,
     /// How tables are written.
@@ -135,6 +138,7 @@ impl Queues<'_> {
             // No chain may be longer than its ring, a table neither (section 2.7.5.3.1).
             indirect: vring.has_indirect() && vring.num_free() >= TABLE_ROOM.into(),
             plain: false,
+            direct: false,
             undoes: false,
             format: vring.table_format(),
             added: false,
@@ -166,6 +170,7 @@ impl<R: Request> RequestQueue<R> {
             }
         }
         if !self.indirect {
+            self.direct = !vring.mapper().uses_api();
             return Ok(());
         }
         // SAFETY: As above.
@@ -200,6 +205,8 @@ impl<R: Request> RequestQueue<R> {
         } = command;
         if self.plain && matches!(data, Data::Request) && request.max_pieces() <= MAX_PIECES {
             self.add_plain(request, header, footer)
+        } else if let Some(piece) = self.direct_piece(&request, &data) {
+            self.add_direct(request, piece, header, footer)
         } else {
             // Put together here, so that it need not be in memory for the others.
             let command = Command {
@@ -262,6 +269,62 @@ impl<R: Request> RequestQueue<R> {
                 Ok(())
             }
             Err(kind) => Err(AddError {
+                kind: AddErrorKind::Ring(kind),
+                // SAFETY: Taken apart above.
+                request: unsafe { R::from_raw(raw) },
+            }),
+        }
+    }
+
+    /// The data of a request that is one piece, where there are no tables, and mapping is no more than to
+    /// know an address.
+    #[inline(always)]
+    fn direct_piece(&self, request: &R, data: &Data<'_>) -> Option<Piece> {
+        if self.direct && matches!(data, Data::Request) {
+            request.only_piece()
+        } else {
+            None
+        }
+    }
+
+    /// Adds a request with one piece of data to the ring itself: [`RequestQueue::add_plain`] where there
+    /// are no tables.
+    #[inline(never)]
+    fn add_direct(
+        &mut self,
+        request: R,
+        piece: Piece,
+        header: [u8; HEADER_SIZE],
+        footer_size: usize,
+    ) -> Result<(), AddError<R>> {
+        // SAFETY: By the type invariants; it does not borrow `self`.
+        let vring = unsafe { self.vring.as_ref() };
+        let slot = match self.slots.get_mut(request.slot()) {
+            Some(slot) if !slot.in_flight => slot,
+            _ => {
+                let kind = AddErrorKind::NoSlot;
+                return Err(AddError { kind, request });
+            }
+        };
+        slot.fill_ends(header);
+        let dir = request.direction();
+        // SAFETY: By the contract of `Request`.
+        let data = unsafe { slot::plain(piece, dir) };
+        let chain = [slot.header(), data, slot.footer(footer_size)];
+        let (readable, writable) = match dir {
+            Direction::Readable => chain.split_at(2),
+            Direction::Writable => chain.split_at(1),
+        };
+        let raw = request.into_raw();
+        // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
+        // back, by the contract of `Request`.
+        match unsafe { vring.add(readable, writable, Token::mapped(raw)) } {
+            Ok(()) => {
+                slot.in_flight = true;
+                self.added = true;
+                Ok(())
+            }
+            Err((kind, _)) => Err(AddError {
                 kind: AddErrorKind::Ring(kind),
                 // SAFETY: Taken apart above.
                 request: unsafe { R::from_raw(raw) },

@@ -239,7 +239,7 @@ impl Slot {
 ///
 /// The page is a page.
 #[inline(always)]
-unsafe fn plain(piece: Piece, dir: Direction) -> Segment {
+pub(super) unsafe fn plain(piece: Piece, dir: Direction) -> Segment {
     Segment {
         // SAFETY: By the contract.
         addr: unsafe { Mapper::page_address(piece.page, piece.offset, piece.len, dir) },

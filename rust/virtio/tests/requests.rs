@@ -251,7 +251,9 @@ mod suite {
 
     #[test]
     fn request_is_a_chain_where_there_are_no_tables() -> Result {
-        readable_chain(&bench(false, SHORT)?, 3, false)
+        let bench = bench(false, SHORT)?;
+        readable_chain(&bench, 3, false)?;
+        readable_chain(&bench, 1, false)
     }
 
     #[test]
