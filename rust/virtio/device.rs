@@ -8,7 +8,10 @@ use crate::{
     handle::Handle,
     ops::DriverOps, //
 };
-use core::ptr::NonNull;
+use core::{
+    cell::Cell,
+    ptr::NonNull, //
+};
 use kernel::{
     device,
     error::to_result,
@@ -22,6 +25,7 @@ use kernel::{
     types::Opaque, //
 };
 use virtio_bindings as bindings;
+use virtio_ring::Vring;
 use virtio_spec::{
     Features,
     Status, //
@@ -528,6 +532,21 @@ impl Device {
                 affinity,
             )
         })
+    }
+
+    /// Whether a queue is broken.  The device lock is held.
+    pub(crate) fn has_broken_queue(&self) -> bool {
+        let broken = Cell::new(false);
+        self.for_each_queue(|queue| {
+            // SAFETY: A queue of `virtio_ring`, which exists while the device lock is held.
+            if unsafe { Vring::from_raw(queue.as_ptr()) }
+                .observer()
+                .is_broken()
+            {
+                broken.set(true);
+            }
+        });
+        broken.get()
     }
 
     /// Runs `f` on every queue.  The device lock keeps the list as it is.

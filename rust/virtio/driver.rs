@@ -12,7 +12,8 @@
 //!
 //! A driver may keep its data over a freeze or a recovery ([`Driver::KEEPS_DATA`]): then it is
 //! [`Driver::pause`], reset, [`Driver::quiesced`], and later [`Driver::resume`], DRIVER_OK,
-//! [`Driver::resumed`], or else [`Driver::abandoned`].
+//! [`Driver::resumed`], or else [`Driver::abandoned`].  If the device can be suspended (see
+//! [`crate::suspend`]) it is [`Driver::pause`] and [`Driver::resumed`] alone.
 
 use crate::{
     bus,
@@ -28,7 +29,8 @@ use crate::{
         QueueSpec,
         Queues, //
     },
-    recovery, //
+    recovery,
+    suspend::Sleeper, //
 };
 use core::{
     cell::UnsafeCell,
@@ -127,8 +129,8 @@ pub trait Driver: Sized + 'static {
     /// sleep.
     fn remove(data: Pin<&Self::Data>);
 
-    /// As [`Driver::remove`], but the device is to come back.  Only with [`Driver::KEEPS_DATA`], as
-    /// all that follows.
+    /// As [`Driver::remove`], but the device is to come back: until then nothing is added to a queue
+    /// and no configuration written.  Only with [`Driver::KEEPS_DATA`], as all that follows.
     fn pause(_dev: &Device, _data: Pin<&Self::Data>) {}
 
     /// The device was reset and no callback runs: time to take buffers back, and to drop the queues.
@@ -153,7 +155,8 @@ pub trait Driver: Sized + 'static {
         Err(EOPNOTSUPP)
     }
 
-    /// The device works again: kick, and go on.  May sleep.
+    /// The device works again, with new queues or, if it was suspended, with those that it had: kick,
+    /// and go on.  May sleep.
     fn resumed(_dev: &Running<'_>, _data: Pin<&Self::Data>) {}
 
     /// The device does not come back: nobody may wait for it.  May sleep.
@@ -251,7 +254,17 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 
 impl<T: Driver> Adapter<T> {
     const IDS: &'static [bindings::virtio_device_id; 2] = &id_table(T::Class::DEVICE);
-    const FEATURES: &'static ([u32; FEATURE_BITS as usize], u32) = &feature_table(T::FEATURES);
+    const FEATURES: &'static ([u32; FEATURE_BITS as usize], u32) =
+        &feature_table(if T::KEEPS_DATA {
+            T::FEATURES.with::<transport::Suspend>()
+        } else {
+            T::FEATURES
+        });
+    const SLEEPER: Sleeper = Sleeper {
+        pause: Self::sleep,
+        go_on: Self::wake,
+        stop: |dev| Self::stop(dev, |_| ()),
+    };
 
     /// Clears the features whose requirements are not met (specification 2.2, 5.*.3.1).
     extern "C" fn validate(vdev: *mut bindings::virtio_device) -> c_int {
@@ -373,6 +386,7 @@ impl<T: Driver> Adapter<T> {
         let hooks = recovery::Hooks {
             abandon: T::KEEPS_DATA.then_some(Self::abandon),
             reconfigure: Some(Self::reconfigure),
+            sleeper: T::KEEPS_DATA.then_some(Self::SLEEPER),
         };
         recovery::set_hooks(dev, hooks);
         // SAFETY: Set just now; dropped by `unbind` alone.
@@ -420,6 +434,27 @@ impl<T: Driver> Adapter<T> {
         if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
             T::abandoned(data);
         }
+    }
+
+    /// Stops a driver that keeps data and queues, for the device to be suspended.
+    fn sleep(dev: &Device) {
+        // Nobody but who suspends and resumes may reset the device.
+        recovery::enable(dev, false);
+        // SAFETY: Bound to this driver: `unbind` takes the callback back.
+        if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
+            T::pause(dev, data);
+        }
+    }
+
+    /// Lets it go on, with the same queues.
+    fn wake(dev: &Device) {
+        recovery::enable(dev, true);
+        // SAFETY: As above.
+        if let Some(data) = unsafe { Self::data(dev.as_raw()) } {
+            T::resumed(&Running(dev), data);
+        }
+        // What the device said meanwhile was not listened to.
+        recovery::schedule(dev);
     }
 
     fn statistics(dev: &Device, file: &SeqFile) {

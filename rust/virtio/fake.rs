@@ -100,6 +100,17 @@ pub(crate) enum Early {
     NeedReset,
 }
 
+/// What the device does when it is told to suspend, or to resume.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Obedience {
+    /// What it is told.
+    Obeys,
+    /// Nothing.
+    Ignores,
+    /// Needs a reset.
+    Fails,
+}
+
 /// The script.
 #[derive(Clone, Copy)]
 pub(crate) struct Behaviour {
@@ -128,6 +139,8 @@ pub(crate) struct Behaviour {
     /// Notifications do not get through.
     pub(crate) deaf: bool,
     pub(crate) on_driver_ok: Early,
+    pub(crate) on_suspend: Obedience,
+    pub(crate) on_resume: Obedience,
 }
 
 impl Behaviour {
@@ -147,6 +160,8 @@ impl Behaviour {
         keeps_queues: false,
         deaf: false,
         on_driver_ok: Early::Nothing,
+        on_suspend: Obedience::Obeys,
+        on_resume: Obedience::Obeys,
     };
 }
 
@@ -170,6 +185,30 @@ struct State {
     quarantined: bool,
     queues: [Option<Queue>; QUEUES],
     log: KVec<Event>,
+}
+
+impl State {
+    /// Does what is written to the status field of a device that sleeps, or is told to (specification
+    /// 3.4.2).  Its driver must have agreed on it.
+    fn sleep_or_wake(&mut self, written: Status) {
+        let (obedience, gained, lost) = if !self.status.is_suspended() {
+            (
+                self.behaviour.on_suspend,
+                Status::SUSPEND,
+                Status::DRIVER_OK,
+            )
+        } else if written.contains(Status::DRIVER_OK) {
+            (self.behaviour.on_resume, Status::DRIVER_OK, Status::SUSPEND)
+        } else {
+            self.status.insert(written);
+            return;
+        };
+        match obedience {
+            Obedience::Obeys => self.status = self.status.union(gained).difference(lost),
+            Obedience::Ignores => {}
+            Obedience::Fails => self.status.insert(Status::DEVICE_NEEDS_RESET),
+        }
+    }
 }
 
 /// A number that callbacks count up.
@@ -215,6 +254,10 @@ pub(crate) struct DriverLog {
     pub(crate) used_buffers: Count,
     pub(crate) config_changed: Count,
     pub(crate) remove: Count,
+    pub(crate) pause: Count,
+    pub(crate) quiesced: Count,
+    pub(crate) resume: Count,
+    pub(crate) resumed: Count,
     pub(crate) freeze: Count,
     pub(crate) shutdown: Count,
     /// Calls of `used_buffers` before the device showed DRIVER_OK.
@@ -244,6 +287,10 @@ impl DriverLog {
             used_buffers: Count::new(),
             config_changed: Count::new(),
             remove: Count::new(),
+            pause: Count::new(),
+            quiesced: Count::new(),
+            resume: Count::new(),
+            resumed: Count::new(),
             freeze: Count::new(),
             shutdown: Count::new(),
             early: Count::new(),
@@ -340,6 +387,11 @@ impl FakeDevice {
         self.state.lock().status.insert(status);
     }
 
+    /// Resets the device, without the driver having asked for it.
+    pub(crate) fn lose_state(&self) {
+        self.state.lock().status = Status::RESET;
+    }
+
     /// Whether the queues exist.
     pub(crate) fn has_queues(&self) -> bool {
         self.state.lock().queues.iter().any(Option::is_some)
@@ -432,6 +484,10 @@ impl FakeDevice {
         }
         let mut state = self.state.lock();
         if state.behaviour.status_sticks {
+            return;
+        }
+        if state.status.is_suspended() || status.contains(Status::SUSPEND) {
+            state.sleep_or_wake(status);
             return;
         }
         // A device keeps this one until it is reset.

@@ -107,8 +107,8 @@ pub fn shutdown(dev: &Device) {
     }
 }
 
-/// Runs what quiesces the driver, with config changes held back.
-fn pause(dev: &Device, quiesce: impl FnOnce() -> Result) -> Result {
+/// Runs what quiesces the driver, with config changes held back.  The device lock is held.
+pub(crate) fn pause(dev: &Device, quiesce: impl FnOnce() -> Result) -> Result {
     dev.set_core_config_changes(false);
     dev.remember_failed();
     quiesce().inspect_err(|_| dev.set_core_config_changes(true))
@@ -169,7 +169,8 @@ pub fn freeze(dev: &Device) -> Result {
     dev.with_device_lock(freeze_locked)
 }
 
-fn freeze_locked(dev: &Device) -> Result {
+/// As [`freeze`], for those who hold the device lock.
+pub(crate) fn freeze_locked(dev: &Device) -> Result {
     pause(dev, || match dev.driver() {
         Some(driver) => driver.freeze(dev).unwrap_or(Ok(())),
         None => Ok(()),
@@ -186,7 +187,8 @@ pub fn restore(dev: &Device) -> Result {
     dev.with_device_lock(restore_locked)
 }
 
-fn restore_locked(dev: &Device) -> Result {
+/// As [`restore`], for those who hold the device lock.
+pub(crate) fn restore_locked(dev: &Device) -> Result {
     let driver = dev.driver();
     resume(
         dev,

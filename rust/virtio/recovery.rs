@@ -10,7 +10,8 @@
 use crate::{
     device::Device,
     handle::Handle,
-    lifecycle, //
+    lifecycle,
+    suspend::Sleeper, //
 };
 use core::ptr::{
     self,
@@ -67,6 +68,8 @@ pub(crate) struct Hooks {
     pub(crate) abandon: Option<fn(&Device)>,
     /// The configuration changed.
     pub(crate) reconfigure: Option<fn(&Device)>,
+    /// The system sleeps, and the device is to keep its state.
+    pub(crate) sleeper: Option<Sleeper>,
 }
 
 impl Hooks {
@@ -74,6 +77,7 @@ impl Hooks {
     pub(crate) const NONE: Self = Self {
         abandon: None,
         reconfigure: None,
+        sleeper: None,
     };
 }
 
@@ -151,6 +155,11 @@ pub(crate) fn set_hooks(dev: &Device, hooks: Hooks) {
     if let Some(state) = state(dev) {
         state.hooks.set(hooks);
     }
+}
+
+/// What the bound driver does when the device is to sleep with its state.  The device lock is held.
+pub(crate) fn sleeper(dev: &Device) -> Option<Sleeper> {
+    state(dev)?.hooks.get().sleeper
 }
 
 /// Whether the driver keeps its data while the device is reset.

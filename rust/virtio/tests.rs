@@ -48,6 +48,7 @@ mod power;
 mod queues;
 mod recovery;
 mod requests;
+mod suspend;
 
 use crate::{
     device::Device,

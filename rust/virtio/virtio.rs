@@ -40,6 +40,7 @@ mod ops;
 pub mod queue;
 mod recovery;
 pub mod requests;
+pub mod suspend;
 mod sysfs;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;

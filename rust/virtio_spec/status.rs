@@ -84,6 +84,16 @@ impl Status {
         self.0 == 0
     }
 
+    /// Whether the device is suspended, and no more about to be (section 3.4.1).
+    pub const fn is_suspended(self) -> bool {
+        self.contains(Self::SUSPEND) && !self.contains(Self::DRIVER_OK)
+    }
+
+    /// Whether the device works: one that was suspended is no more about to resume (section 3.4.1).
+    pub const fn is_running(self) -> bool {
+        self.contains(Self::DRIVER_OK) && !self.contains(Self::SUSPEND)
+    }
+
     /// Whether the register reads all ones, as it does once the device is gone from the bus.
     pub const fn is_all_ones(self) -> bool {
         self.0 == u8::MAX

@@ -47,10 +47,11 @@ feature_types! {
 /// First bit that belongs to rings and transport, `VIRTIO_TRANSPORT_F_START` in C.
 pub const FIRST: u32 = 28;
 
-/// Last bit that belongs to rings and transport here.
+/// Last bit that belongs to rings and transport: `VIRTIO_TRANSPORT_F_END` of C is the next one.
 ///
-/// C ends at 41 (`VIRTIO_TRANSPORT_F_END` is 42) and so leaves `VIRTIO_F_SUSPEND` to the drivers.
-pub const LAST: u32 = 43;
+/// So [`Suspend`] is for a driver to ask for: only it knows whether it can leave its queues alone
+/// for a while.
+pub const LAST: u32 = 41;
 
 /// The bits from [`FIRST`] to [`LAST`]; a driver's own table never has them.
 pub const RANGE: Features = Features::range(FIRST, LAST);

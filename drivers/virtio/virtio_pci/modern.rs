@@ -44,6 +44,7 @@ use virtio_spec::{
         NotifConfigData,
         RingReset,
         SrIov,
+        Suspend,
         Version1, //
     },
     Features, //
@@ -88,16 +89,20 @@ impl Modern {
         })
     }
 
-    /// A device whose common configuration a test plays.
+    /// A device whose common configuration a test plays, and perhaps its notification registers.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn model(common: Window, capabilities: Capabilities) -> Result<Self> {
+    pub(crate) fn model(
+        common: Window,
+        notify: Option<Window>,
+        capabilities: Capabilities,
+    ) -> Result<Self> {
         Ok(Self {
             common: CommonConfig::new(common)?,
-            notify: NotifyArea::model(capabilities.notify),
+            notify: NotifyArea::model(capabilities.notify, notify),
             capabilities,
             has_sriov: false,
         })

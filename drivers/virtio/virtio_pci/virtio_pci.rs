@@ -43,9 +43,16 @@ use pci_ext::driver::{
     Registered,
     Registration, //
 };
-use virtio::lifecycle;
+use virtio::{
+    lifecycle,
+    suspend::{
+        self,
+        Asleep, //
+    }, //
+};
 use virtio_spec::{
     pci::VENDOR_ID,
+    transport::Suspend,
     Status, //
 };
 
@@ -113,6 +120,9 @@ struct Bound {
     function: Arc<Function>,
     /// The driver was stopped because of a PCI error, and not started again yet.
     stopped: AtomicFlag,
+    /// What there is to undo when the system resumes: the device was suspended, or frozen.
+    suspended: AtomicFlag,
+    frozen: AtomicFlag,
 }
 
 impl Driver for VirtioPci {
@@ -148,17 +158,28 @@ impl Driver for VirtioPci {
     }
 
     fn suspend(dev: &pci_ext::Device, data: &Bound) -> Result {
-        if dev.keeps_state_in_d3() {
+        let device = data.device.device();
+        if !device.features().has::<Suspend>() && dev.keeps_state_in_d3() {
             return Ok(());
         }
-        Self::freeze(dev, data)
+        match suspend::suspend(device)? {
+            Asleep::Suspended => data.suspended.store(true, Relaxed),
+            Asleep::Frozen => {
+                dev.disable();
+                data.frozen.store(true, Relaxed);
+            }
+        }
+        Ok(())
     }
 
     fn resume(dev: &pci_ext::Device, data: &Bound) -> Result {
-        if dev.keeps_state_in_d3() {
-            return Ok(());
+        if data.suspended.xchg(false, Full) {
+            suspend::resume(data.device.device())
+        } else if data.frozen.xchg(false, Full) {
+            Self::restore(dev, data)
+        } else {
+            Ok(())
         }
-        Self::restore(dev, data)
     }
 
     fn freeze(dev: &pci_ext::Device, data: &Bound) -> Result {
@@ -295,6 +316,8 @@ fn register(dev: &pci_ext::Device, function: &Arc<Function>) -> Result<KBox<Boun
             device,
             function: function.clone(),
             stopped: AtomicFlag::new(false),
+            suspended: AtomicFlag::new(false),
+            frozen: AtomicFlag::new(false),
         },
     ))
 }

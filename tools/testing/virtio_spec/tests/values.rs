@@ -44,6 +44,24 @@ fn section_2_1_status_is_printed_by_name() {
 }
 
 #[test]
+fn section_3_4_1_a_device_is_suspended_when_it_shows_both_bits_so() {
+    let table = [
+        (0x0f, false, true),
+        (0x1f, false, false),
+        (0x1b, true, false),
+        (0x0b, false, false),
+    ];
+    for (bits, suspended, running) in table {
+        let status = Status::from_bits(bits);
+        assert_eq!(
+            (status.is_suspended(), status.is_running()),
+            (suspended, running),
+            "{status}"
+        );
+    }
+}
+
+#[test]
 fn section_5_device_types() {
     assert_eq!(DeviceType::RNG.id(), 4);
     assert_eq!(DeviceType::RNG.to_string(), "rng");
