@@ -181,7 +181,7 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is not in the region or misaligned, `ENOMEM`, `ENODEV` after
+    /// `EINVAL` if it is not in the region or misaligned, `ENOMEM`, either or `ENODEV` after
     /// [`Interface::unmap`].
     pub(crate) fn doorbell(&self, index: u16, format: Format) -> Result<Doorbell> {
         match self {

@@ -126,8 +126,12 @@ impl Modern {
         if self.has_sriov {
             known = known.with::<SrIov>();
         }
-        let accepted =
+        let mut accepted =
             virtio_ring::accepted_transport_features(features).union(features.intersection(known));
+        if accepted.has::<AdminVq>() {
+            // Its users do not stop for the system to sleep, as a suspended device wants it.
+            accepted = accepted.without::<Suspend>();
+        }
         if !accepted.has::<Version1>() {
             dev_err!(
                 dev.as_device(),
@@ -152,7 +156,7 @@ impl Modern {
     ///
     /// # Errors
     ///
-    /// As [`NotifyArea::doorbell`]; `ENODEV` after [`Modern::unmap`].
+    /// As [`NotifyArea::doorbell`].
     pub(crate) fn doorbell(&self, index: u16, format: Format) -> Result<Doorbell> {
         let bars = self.common.bars();
         let registers = self.common.queue(index);

@@ -95,13 +95,10 @@ impl NotifyArea {
         Ok(Self { region, whole })
     }
 
-    /// A region of which nothing is mapped, for tests.
+    /// A region that a test plays, or of which nothing is mapped.
     #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn model(region: NotifyRegion) -> Self {
-        Self {
-            region,
-            whole: None,
-        }
+    pub(crate) fn model(region: NotifyRegion, whole: Option<Window>) -> Self {
+        Self { region, whole }
     }
 
     pub(crate) fn unmap(&self) {
@@ -116,7 +113,8 @@ impl NotifyArea {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is not in the region or misaligned, `ENODEV` without BARs, `ENOMEM`.
+    /// `EINVAL` if it is not in the region or misaligned, or the region not mapped any more; `ENODEV`
+    /// without BARs to map it from, `ENOMEM`.
     pub(crate) fn doorbell(
         &self,
         bars: Option<Arc<Bars>>,
@@ -129,10 +127,10 @@ impl NotifyArea {
             .region
             .offset_for(Untrusted::new(notify_off), width)
             .map_err(|_| EINVAL)?;
-        let bars = bars.ok_or(ENODEV)?;
         let mut doorbell = if let Some(window) = &self.whole {
             Doorbell::in_window(window, offset, width)?
         } else {
+            let bars = bars.ok_or(ENODEV)?;
             let place = self.region.region;
             let window = Window::map(
                 &bars,
@@ -178,7 +176,7 @@ impl Doorbell {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the window does not hold it, or it is misaligned.
+    /// `EINVAL` if the window does not hold it, is not mapped any more, or it is misaligned.
     pub(crate) fn in_window(window: &Window, offset: u64, width: u64) -> Result<Self> {
         Ok(Self {
             register: window.address(offset, width).ok_or(EINVAL)?,

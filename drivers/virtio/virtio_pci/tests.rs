@@ -3,6 +3,8 @@
 //! KUnit tests against registers that a test plays: deadlines, and values that no device should
 //! have.
 
+mod doorbell;
+
 use crate::{
     config::DeviceConfig,
     interface::{
@@ -13,6 +15,7 @@ use crate::{
     notify::Format,
     queues::is_ring_size, //
 };
+use doorbell::Place;
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -61,6 +64,7 @@ struct Script {
     num_queues: u16,
     queue_size: u16,
     notify_off: u16,
+    notify_data: u16,
     /// What `queue_enable` reads as, before 1 is written and after.
     disabled: u16,
     enabled: u16,
@@ -76,6 +80,7 @@ impl Script {
         num_queues: 2,
         queue_size: 256,
         notify_off: 1,
+        notify_data: 0,
         disabled: 0,
         enabled: 1,
         resetting: 0,
@@ -114,11 +119,20 @@ impl Registers {
         )
     }
 
-    /// A modern device with these registers.
+    /// A modern device with these registers, and none to notify it.
     fn device(self: &Arc<Self>) -> Result<Arc<Interface>> {
+        self.device_notified_at(None)
+    }
+
+    /// A modern device with these registers, and those to notify it.
+    fn device_notified_at(self: &Arc<Self>, place: Option<Place>) -> Result<Arc<Interface>> {
         let model = KBox::new(Common(self.clone()), GFP_KERNEL)?;
         let window = Window::model(common::FULL_LEN as u64, model)?;
-        let modern = Modern::model(window, capabilities()?)?;
+        let notify = match place {
+            Some(place) => Some(Window::model(NOTIFY_LEN, KBox::new(place, GFP_KERNEL)?)?),
+            None => None,
+        };
+        let modern = Modern::model(window, notify, capabilities()?)?;
         Ok(Arc::new(Interface::Modern(modern), GFP_KERNEL)?)
     }
 }
@@ -135,6 +149,7 @@ impl Model for Common {
             common::NUM_QUEUES => script.num_queues.into(),
             common::QUEUE_SIZE => script.queue_size.into(),
             common::QUEUE_NOTIFY_OFF => script.notify_off.into(),
+            common::QUEUE_NOTIFY_DATA => script.notify_data.into(),
             common::QUEUE_ENABLE if state.enabled => script.enabled.into(),
             common::QUEUE_ENABLE => script.disabled.into(),
             common::QUEUE_RESET if state.resetting => script.resetting.into(),

@@ -83,6 +83,11 @@ pub trait Model: Send + Sync {
 
     /// Writes `width` bytes at `offset`, both inside of the window.
     fn write(&self, offset: u64, width: u64, value: u32);
+
+    /// Where the register at `offset` lies, if it is memory.
+    fn address(&self, _offset: u64) -> Option<NonNull<c_void>> {
+        None
+    }
 }
 
 /// What is behind a window.
@@ -200,6 +205,10 @@ impl Window {
     pub fn address(&self, offset: u64, width: u64) -> Option<NonNull<c_void>> {
         if !self.holds(offset, width) {
             return None;
+        }
+        #[cfg(CONFIG_KUNIT = "y")]
+        if let Some(address) = self.with_model(None, |model| model.address(offset)) {
+            return address;
         }
         let mapping = self.mapping()?;
         // CAST: `offset` is below the length of a mapping, which the address space holds.
