@@ -4,9 +4,9 @@
 
 # guest *: --timeout 300
 # guest release: --kernel release
-# guest intx: --kernel release --append vectors=0
-# guest c-transport: --kernel release --swap virtio_pci=c
-# guest debug: --kernel debug --timeout 600
+# long intx: --kernel release --append vectors=0
+# long c-transport: --kernel release --swap virtio_pci=c
+# long debug: --kernel debug --timeout 600
 # long c: --stack c --kernel release
 """
 
