@@ -15,6 +15,7 @@ use core::{
 use kernel::{
     device,
     error::to_result,
+    interrupt::local_interrupt_disable,
     prelude::*,
     time::{
         delay::fsleep,
@@ -547,6 +548,21 @@ impl Device {
             }
         });
         broken.get()
+    }
+
+    /// Has the driver look for used buffers, and the device for available ones, in every queue.  The
+    /// device lock is held, and no interrupt handler of the device runs.
+    pub(crate) fn look_at_queues(&self) {
+        self.for_each_queue(|queue| {
+            {
+                let _off = local_interrupt_disable();
+                // SAFETY: A queue of `virtio_ring`, which exists while the device lock is held;
+                // interrupts are off, as in a handler, and none runs.
+                unsafe { virtio_ring::interrupt(queue) };
+            }
+            // SAFETY: As above.
+            unsafe { Vring::from_raw(queue.as_ptr()) }.notify();
+        });
     }
 
     /// Runs `f` on every queue.  The device lock keeps the list as it is.

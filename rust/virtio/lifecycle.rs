@@ -237,6 +237,18 @@ pub(crate) fn reset_done_locked(dev: &Device) -> Result {
     )
 }
 
+/// Makes up for what device and driver may have told each other in vain, while the function of the
+/// device slept with its state: it could neither interrupt nor be notified.  May sleep; no interrupt
+/// handler of the device runs.
+pub fn catch_up(dev: &Device) {
+    dev.with_device_lock(|dev| {
+        if dev.driver().is_some() {
+            dev.look_at_queues();
+            config_changed(dev);
+        }
+    });
+}
+
 /// Handles a configuration change interrupt (C: `virtio_config_changed`).  Any context.
 ///
 /// While the core or the driver hold changes back, it is remembered and delivered later.  It is

@@ -120,7 +120,8 @@ struct Bound {
     function: Arc<Function>,
     /// The driver was stopped because of a PCI error, and not started again yet.
     stopped: AtomicFlag,
-    /// What there is to undo when the system resumes: the device was suspended, or frozen.
+    /// What there is to do when the system resumes: the device was left alone, suspended, or frozen.
+    left_alone: AtomicFlag,
     suspended: AtomicFlag,
     frozen: AtomicFlag,
 }
@@ -160,6 +161,7 @@ impl Driver for VirtioPci {
     fn suspend(dev: &pci_ext::Device, data: &Bound) -> Result {
         let device = data.device.device();
         if !device.features().has::<Suspend>() && dev.keeps_state_in_d3() {
+            data.left_alone.store(true, Relaxed);
             return Ok(());
         }
         match suspend::suspend(device)? {
@@ -172,12 +174,21 @@ impl Driver for VirtioPci {
         Ok(())
     }
 
+    fn resume_noirq(_dev: &pci_ext::Device, data: &Bound) {
+        // The driver did not hear that the system slept, and a function in D3hot cannot interrupt,
+        // nor be notified.
+        if data.left_alone.load(Relaxed) {
+            lifecycle::catch_up(data.device.device());
+        }
+    }
+
     fn resume(dev: &pci_ext::Device, data: &Bound) -> Result {
         if data.suspended.xchg(false, Full) {
             suspend::resume(data.device.device())
         } else if data.frozen.xchg(false, Full) {
             Self::restore(dev, data)
         } else {
+            data.left_alone.store(false, Relaxed);
             Ok(())
         }
     }
@@ -316,6 +327,7 @@ fn register(dev: &pci_ext::Device, function: &Arc<Function>) -> Result<KBox<Boun
             device,
             function: function.clone(),
             stopped: AtomicFlag::new(false),
+            left_alone: AtomicFlag::new(false),
             suspended: AtomicFlag::new(false),
             frozen: AtomicFlag::new(false),
         },

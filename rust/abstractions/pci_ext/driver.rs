@@ -141,6 +141,10 @@ pub trait Driver: 'static {
     /// Any ends the suspension.
     fn suspend(dev: &Device, data: &Self::Data) -> Result;
 
+    /// After the system was suspended to RAM and the function works again, but before there are
+    /// interrupts: no handler runs.  May sleep.
+    fn resume_noirq(dev: &Device, data: &Self::Data);
+
     /// After the system was suspended to RAM.
     ///
     /// # Errors
@@ -313,6 +317,7 @@ impl<D: Driver> Callbacks<D> {
         thaw: Some(Self::restore),
         poweroff: Some(Self::freeze),
         restore: Some(Self::restore),
+        resume_noirq: Some(Self::resume_noirq),
         ..pin_init::zeroed()
     };
     #[cfg(not(CONFIG_PM_SLEEP))]
@@ -450,6 +455,19 @@ impl<D: Driver> Callbacks<D> {
     unsafe extern "C" fn suspend(dev: *mut bindings::device) -> c_int {
         // SAFETY: By the contract.
         unsafe { Self::sleep(dev, D::suspend) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Callbacks::sleep`].
+    unsafe extern "C" fn resume_noirq(dev: *mut bindings::device) -> c_int {
+        // SAFETY: By the contract.
+        unsafe {
+            Self::sleep(dev, |dev, data| {
+                D::resume_noirq(dev, data);
+                Ok(())
+            })
+        }
     }
 
     /// # Safety

@@ -152,6 +152,24 @@ mod suite {
     }
 
     #[test]
+    fn what_was_said_in_vain_is_caught_up_with() -> Result {
+        let bench = Bench::new()?;
+        let log = &bench.device.driver;
+        let before = bench.device.notifications.get();
+        // Neither this nor a change of the configuration is followed by an interrupt.
+        check!(bench.device.use_buffer(0, 5));
+        check_eq!(log.completed.get(), 0);
+        lifecycle::catch_up(bench.dev());
+        check_eq!(log.completed.get(), 1);
+        check_eq!(log.config_changed.get(), 1);
+        check_eq!(bench.device.notifications.get(), before + 1);
+        bench.unbind();
+        lifecycle::catch_up(bench.dev());
+        check_eq!(log.config_changed.get(), 1);
+        Ok(())
+    }
+
+    #[test]
     fn reset_under_the_driver_is_survived() -> Result {
         let bench = Bench::new()?;
         check!(lifecycle::reset_prepare(bench.dev()).is_ok());
