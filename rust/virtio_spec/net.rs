@@ -2,7 +2,8 @@
 
 //! Network device (section 5.1): feature bits, configuration, packet headers.
 //!
-//! The commands of the control queue are in [`ctrl`].
+//! The commands of the control queue are in [`ctrl`]; what a header says of a packet is checked in
+//! [`header`].
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -14,6 +15,7 @@ use crate::negotiate::{Has, Requirement};
 
 #[path = "net_ctrl.rs"]
 pub mod ctrl;
+pub mod header;
 
 /// The class of the network device.
 #[derive(Debug, Clone, Copy)]
