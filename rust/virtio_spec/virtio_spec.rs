@@ -21,6 +21,7 @@ pub mod device_type;
 pub mod features;
 pub mod negotiate;
 pub mod net;
+pub mod notes;
 pub mod pci;
 pub mod rng;
 pub mod status;
