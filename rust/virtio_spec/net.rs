@@ -2,8 +2,9 @@
 
 //! Network device (section 5.1): feature bits, configuration, packet headers.
 //!
-//! The commands of the control queue are in [`ctrl`]; what a header says of a packet is checked in
-//! [`header`].
+//! The commands of the control queue are in [`ctrl`], their data in [`payload`], [`rss`],
+//! [`offloads`] and [`stats`].  What a header says of a packet is checked in [`header`], what the
+//! configuration says in [`limits`].
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -16,6 +17,11 @@ use crate::negotiate::{Has, Requirement};
 #[path = "net_ctrl.rs"]
 pub mod ctrl;
 pub mod header;
+pub mod limits;
+pub mod offloads;
+pub mod payload;
+pub mod rss;
+pub mod stats;
 
 /// The class of the network device.
 #[derive(Debug, Clone, Copy)]
