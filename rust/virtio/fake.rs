@@ -9,6 +9,7 @@ mod requests;
 
 use crate::{
     buffer::Buffer,
+    commands::CommandQueue,
     device::{
         Device,
         ResetFailed, //
@@ -318,6 +319,9 @@ pub(crate) struct FakeDevice {
     /// The queue of a driver that leaves it to the test.
     #[pin]
     pub(crate) requests: Mutex<Option<RequestQueue<DataRequest>>>,
+    /// The same, of commands.
+    #[pin]
+    pub(crate) commands: Mutex<Option<Arc<CommandQueue>>>,
 }
 
 impl FakeDevice {
@@ -342,6 +346,7 @@ impl FakeDevice {
                 notifications: Count::new(),
                 driver: DriverLog::new(),
                 requests <- new_mutex!(None),
+                commands <- new_mutex!(None),
             }),
             GFP_KERNEL,
         )
@@ -410,6 +415,17 @@ impl FakeDevice {
             }
             true
         })
+    }
+
+    /// How many chains the driver has made available so far, modulo 2^16; 0 if there is no such queue.
+    pub(crate) fn available(&self, index: usize) -> u16 {
+        let mut count = 0;
+        self.with_queue(index, |queue| {
+            // SAFETY: The queue exists while the state is locked.
+            count = unsafe { (&raw const (*queue.ring().avail).idx).read_volatile() };
+            true
+        });
+        u16::from_le(count)
     }
 
     /// Puts any element into the used ring.  No interrupt.  `false` if there is no such queue.

@@ -43,6 +43,7 @@ macro_rules! check_eq {
 
 mod binding;
 mod c_driver;
+mod commands;
 mod config;
 mod power;
 mod queues;

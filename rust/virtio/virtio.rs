@@ -24,6 +24,7 @@ pub use virtio_bindings as bindings;
 pub mod buffer;
 mod bus;
 mod capi;
+pub mod commands;
 pub mod config;
 #[cfg(CONFIG_DEBUG_FS)]
 mod debugfs;

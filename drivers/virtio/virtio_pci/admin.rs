@@ -8,8 +8,7 @@
 //!
 //! # Overview
 //!
-//! - [`memory`], [`command`]: a command and its memory;
-//! - [`queue`]: the engine, which knows a ring and nothing else;
+//! - [`virtio::commands`]: the engine, which knows a ring and nothing else;
 //! - here: which commands the device takes, and errors;
 //! - [`member`]: the commands about virtual functions, which `capi` exports.
 //!
@@ -32,6 +31,13 @@ use kernel::{
     },
     time::Delta, //
 };
+use virtio::commands::{
+    Answer,
+    CommandQueue,
+    Memory,
+    Parts,
+    Silence, //
+};
 use virtio_bindings as bindings;
 use virtio_spec::admin::{
     has_dev_parts_cap,
@@ -49,15 +55,10 @@ use virtio_spec::admin::{
 };
 use zerocopy::{
     little_endian::U64,
-    FromBytes,
-    Immutable,
     IntoBytes, //
 };
 
-mod command;
 mod member;
-mod memory;
-mod queue;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;
 
@@ -65,10 +66,6 @@ pub(crate) use member::{
     LegacySpace,
     Member, //
 };
-
-use command::Command;
-use memory::Memory;
-use queue::CommandQueue;
 
 /// How long a command of a caller may take.
 ///
@@ -103,44 +100,11 @@ struct Agreed {
     epoch: u64,
 }
 
-/// What a device answered.
-struct Answer {
-    command: Arc<Command>,
-    written: u32,
-}
-
-impl Answer {
-    /// The result; what the device did not write is 0 (specification 2.13).
-    fn value<T: FromBytes + IntoBytes + Immutable + Default>(&self) -> T {
-        let mut value = T::default();
-        self.copy_to(value.as_mut_bytes());
-        value
-    }
-
-    /// As [`Answer::value`], for bytes.
-    fn copy_to(&self, out: &mut [u8]) {
-        let (result, len) = self.command.result(self.written);
-        result.copy_to(out, len);
-    }
-
-    /// Copies the result to where a list points, and returns its length.
-    ///
-    /// # Safety
-    ///
-    /// `list` is a valid scatterlist, terminated, whose memory nobody else uses meanwhile.
-    unsafe fn copy_to_list(&self, list: *mut bindings::scatterlist) -> Result<usize> {
-        let (result, len) = self.command.result(self.written);
-        // SAFETY: By the contract.
-        unsafe { result.copy_to_list(list, len) }
-    }
-}
-
 /// The administration of a device, which has a queue for it or has not.
 #[pin_data]
 pub(crate) struct Admin {
     dev: ARef<device::Device>,
-    #[pin]
-    queue: CommandQueue,
+    queue: Arc<CommandQueue>,
     #[pin]
     agreed: Mutex<Agreed>,
     complaints: Atomic<i32>,
@@ -149,10 +113,11 @@ pub(crate) struct Admin {
 impl Admin {
     /// The administration of `dev`, without a queue yet.
     pub(crate) fn new(dev: &device::Device) -> Result<Pin<KBox<Self>>> {
+        let queue = CommandQueue::new(Silence::IsTried)?;
         KBox::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
-                queue <- CommandQueue::new(),
+                queue,
                 agreed <- new_mutex!(
                     Agreed {
                         started: false,
@@ -295,29 +260,32 @@ impl Admin {
         result_len: usize,
         deadline: Delta,
     ) -> Result<Answer> {
-        let command = Arc::pin_init(Command::new(header, data, result_len)?, GFP_KERNEL)?;
         let opcode = header.opcode.get();
-        let written = self
-            .queue
-            .execute(&command, deadline)
-            .inspect_err(|error| {
-                if self.may_complain() {
-                    dev_err!(
-                        &*self.dev,
-                        "administration command {:#x} failed: {:?}\n",
-                        opcode,
-                        *error
-                    );
-                }
-            })?;
-        let status = command.status();
+        let parts = Parts {
+            header: header.as_bytes(),
+            data,
+            status: &[0; size_of::<CommandStatus>()],
+            result_len,
+        };
+        let answer = self.queue.execute(parts, deadline).inspect_err(|error| {
+            if self.may_complain() {
+                dev_err!(
+                    &*self.dev,
+                    "administration command {:#x} failed: {:?}\n",
+                    opcode,
+                    *error
+                );
+            }
+        })?;
+        let mut status = CommandStatus::default();
+        answer.copy_status(status.as_mut_bytes());
         status.result().map_err(|refusal| {
             if self.may_complain() {
                 self.complain(opcode, &status);
             }
             errno(refusal)
         })?;
-        Ok(Answer { command, written })
+        Ok(answer)
     }
 
     fn complain(&self, opcode: u16, status: &CommandStatus) {

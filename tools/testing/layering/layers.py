@@ -107,6 +107,9 @@ UNSAFE_FENCE = (
     "rust/virtio/buffer.rs",  # lends memory to a queue
     "rust/virtio/bus.rs",  # callbacks of the driver core
     "rust/virtio/capi.rs",  # the C ABI
+    "rust/virtio/commands.rs",  # struct virtqueue, with commands
+    "rust/virtio/commands/command.rs",  # completions, and lists for the ring
+    "rust/virtio/commands/memory.rs",  # memory that the device keeps after a deadline
     "rust/virtio/debugfs.rs",  # file operations
     "rust/virtio/device.rs",  # struct virtio_device
     "rust/virtio/driver.rs",  # struct virtio_driver

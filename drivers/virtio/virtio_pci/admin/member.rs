@@ -10,12 +10,15 @@
 //! device does not have the command, those of `CommandQueue::execute`, and those of the device.
 
 use crate::admin::{
-    memory::Memory,
     Admin,
-    Answer,
     COMMAND_DEADLINE, //
 };
 use kernel::prelude::*;
+use virtio::commands::{
+    list_len,
+    Answer,
+    Memory, //
+};
 use virtio_bindings as bindings;
 use virtio_spec::admin::{
     DevPartsObjectCreate,
@@ -215,7 +218,7 @@ impl Member<'_> {
         list: *mut bindings::scatterlist,
     ) -> Result<u32> {
         // SAFETY: By the contract.
-        let room = unsafe { crate::admin::memory::list_len(list) }?;
+        let room = unsafe { list_len(list) }?;
         let answer = self.execute(Opcode::DevPartsGet, query(object_type, id, GET_ALL)?, room)?;
         // SAFETY: By the contract.
         Ok(u32::try_from(unsafe { answer.copy_to_list(list) }?)?)

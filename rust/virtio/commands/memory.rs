@@ -56,7 +56,7 @@ impl Drop for Piece {
 }
 
 /// A part of a command, in pieces that are contiguous each.
-pub(crate) struct Memory(KVec<Piece>);
+pub struct Memory(KVec<Piece>);
 
 impl Memory {
     /// Allocates `len` zeroed bytes.  May sleep.
@@ -64,7 +64,7 @@ impl Memory {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn zeroed(len: usize) -> Result<Self> {
+    pub fn zeroed(len: usize) -> Result<Self> {
         let mut pieces = KVec::with_capacity(len.div_ceil(PIECE_LEN), GFP_KERNEL)?;
         let mut left = len;
         while left != 0 {
@@ -80,7 +80,7 @@ impl Memory {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn of_bytes(head: &[u8], tail: &[u8]) -> Result<Self> {
+    pub fn of_bytes(head: &[u8], tail: &[u8]) -> Result<Self> {
         let mut memory = Self::zeroed(head.len().checked_add(tail.len()).ok_or(EINVAL)?)?;
         let mut bytes = Iterator::chain(head.iter(), tail);
         for piece in &mut memory.0 {
@@ -101,7 +101,7 @@ impl Memory {
     /// # Safety
     ///
     /// `list` is a valid scatterlist, terminated, and nobody writes to the memory meanwhile.
-    pub(crate) unsafe fn of_list(list: *mut bindings::scatterlist) -> Result<Self> {
+    pub unsafe fn of_list(list: *mut bindings::scatterlist) -> Result<Self> {
         // SAFETY: By the contract.
         let (entries, len) = unsafe { measure(list) }?;
         let memory = Self::zeroed(len)?;
@@ -128,7 +128,7 @@ impl Memory {
     /// # Safety
     ///
     /// `list` is a valid scatterlist, terminated, whose memory nobody else uses meanwhile.
-    pub(crate) unsafe fn copy_to_list(
+    pub unsafe fn copy_to_list(
         &self,
         list: *mut bindings::scatterlist,
         len: usize,
@@ -156,7 +156,7 @@ impl Memory {
     }
 
     /// Copies the first bytes, at most `len` of them; the rest of `out` is 0.
-    pub(crate) fn copy_to(&self, out: &mut [u8], len: usize) {
+    pub fn copy_to(&self, out: &mut [u8], len: usize) {
         let mut bytes = self
             .0
             .iter()
@@ -166,6 +166,11 @@ impl Memory {
             })
             .take(len);
         out.fill_with(|| bytes.next().unwrap_or(0));
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|piece| piece.len).sum()
     }
 
     /// How many pieces there are.
@@ -199,7 +204,7 @@ impl Memory {
 /// # Safety
 ///
 /// `list` is a valid scatterlist, terminated.
-pub(crate) unsafe fn list_len(list: *mut bindings::scatterlist) -> Result<usize> {
+pub unsafe fn list_len(list: *mut bindings::scatterlist) -> Result<usize> {
     // SAFETY: By the contract.
     Ok(unsafe { measure(list) }?.1)
 }
@@ -223,4 +228,33 @@ unsafe fn measure(list: *mut bindings::scatterlist) -> Result<(c_uint, usize)> {
     // What the device may write is counted in 32 bits (specification 2.7.8).
     u32::try_from(len)?;
     Ok((entries, len))
+}
+
+#[kunit_tests(virtio_commands_memory)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scatterlists_are_copied() -> Result {
+        let mut bytes = KVec::<u8>::from_elem(0x5a, 100, GFP_KERNEL)?;
+        let mut list = bindings::scatterlist::default();
+        // SAFETY: The bytes are `kmalloc`'s and outlive the list.
+        let memory = unsafe {
+            bindings::sg_init_one(&mut list, bytes.as_mut_ptr().cast(), 100);
+            Memory::of_list(&mut list)?
+        };
+        let mut copy = [0; 101];
+        memory.copy_to(&mut copy, 200);
+        assert_eq!((copy[0], copy[99], copy[100]), (0x5a, 0x5a, 0));
+
+        let memory = Memory::of_bytes(&[1, 2], &[3, 4, 5])?;
+        // SAFETY: As above.
+        let copied = unsafe { memory.copy_to_list(&mut list, 4)? };
+        assert_eq!(copied, 4);
+        // SAFETY: As above.
+        let memory = unsafe { Memory::of_list(&mut list)? };
+        memory.copy_to(&mut copy, 100);
+        assert_eq!(copy[..6], [1, 2, 3, 4, 0x5a, 0x5a]);
+        Ok(())
+    }
 }

@@ -2,7 +2,10 @@
 
 //! One command: its memory, and what became of it.
 
-use crate::admin::memory::Memory;
+use super::{
+    memory::Memory,
+    Parts, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -14,14 +17,6 @@ use kernel::{
     types::Opaque, //
 };
 use virtio_bindings as bindings;
-use virtio_spec::admin::{
-    CommandStatus,
-    Header, //
-};
-use zerocopy::{
-    FromBytes,
-    IntoBytes, //
-};
 
 /// The device has not used the command yet.
 const PENDING: i64 = -1;
@@ -30,7 +25,7 @@ const ABORTED: i64 = -2;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     /// Nothing yet.
     Pending,
     /// The device used it, and says that it wrote so many bytes.
@@ -42,7 +37,7 @@ pub(crate) enum Outcome {
 /// A command.  Those who wait have a reference, and the ring has one while the device may use the
 /// memory: whoever is last frees it.
 #[pin_data]
-pub(crate) struct Command {
+pub(super) struct Command {
     header: Memory,
     data: Memory,
     status: Memory,
@@ -58,19 +53,16 @@ unsafe impl Send for Command {}
 unsafe impl Sync for Command {}
 
 impl Command {
-    /// A command with room for a result of `result_len` bytes.  May sleep.
+    /// A command.  May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(
-        header: &Header,
-        data: Memory,
-        result_len: usize,
-    ) -> Result<impl PinInit<Self>> {
-        let header = Memory::of_bytes(header.as_bytes(), &[])?;
-        let status = Memory::zeroed(size_of::<CommandStatus>())?;
-        let result = Memory::zeroed(result_len)?;
+    pub(super) fn new(parts: Parts<'_>) -> Result<impl PinInit<Self>> {
+        let header = Memory::of_bytes(parts.header, &[])?;
+        let status = Memory::of_bytes(parts.status, &[])?;
+        let result = Memory::zeroed(parts.result_len)?;
+        let data = parts.data;
         Ok(pin_init!(Self {
             header,
             data,
@@ -90,7 +82,7 @@ impl Command {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn entries(&self) -> Result<(KVec<bindings::scatterlist>, usize)> {
+    pub(super) fn entries(&self) -> Result<(KVec<bindings::scatterlist>, usize)> {
         let parts = [&self.header, &self.data, &self.status, &self.result];
         let count = parts.iter().map(|part| part.pieces()).sum();
         let mut entries = KVec::with_capacity(count, GFP_KERNEL)?;
@@ -102,7 +94,7 @@ impl Command {
 
     /// Says what became of the command, unless that is known, and wakes who waits.  Any context;
     /// callers hold the lock of the queue.
-    pub(crate) fn finish(&self, outcome: Outcome) {
+    pub(super) fn finish(&self, outcome: Outcome) {
         if self.outcome() != Outcome::Pending {
             return;
         }
@@ -117,7 +109,7 @@ impl Command {
     }
 
     /// What became of the command.
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.outcome.load(Acquire) {
             ABORTED => Outcome::Aborted,
             encoded => u32::try_from(encoded).map_or(Outcome::Pending, Outcome::Used),
@@ -126,24 +118,55 @@ impl Command {
 
     /// Waits until it is known, at most for `time`.  Sleeps, whatever signals come: the caller
     /// may be on its way out, with a device to stop.
-    pub(crate) fn wait(&self, time: Delta) {
+    pub(super) fn wait(&self, time: Delta) {
         let millis = time.as_millis_ceil().clamp(1, i64::from(u32::MAX)) as u32;
         let jiffies = kernel::time::msecs_to_jiffies(millis);
         // SAFETY: Initialised by `new`.
         unsafe { bindings::wait_for_completion_timeout(self.done.get(), jiffies) };
     }
 
-    /// What the device said, of a command of which it wrote `written` bytes.
-    pub(crate) fn status(&self) -> CommandStatus {
-        let mut bytes = [0; size_of::<CommandStatus>()];
-        // Zeroed before: what was not written is 0, even if the device miscounts.
-        self.status.copy_to(&mut bytes, usize::MAX);
-        CommandStatus::read_from_bytes(&bytes).unwrap_or_default()
+    /// The status, whatever the device says that it wrote: some miscount, and what it did not write
+    /// is as it was before.
+    pub(super) fn status(&self) -> &Memory {
+        &self.status
     }
 
     /// The result, and how many bytes of it there are, if the device wrote `written` in all.
-    pub(crate) fn result(&self, written: u32) -> (&Memory, usize) {
-        let len = (written as usize).saturating_sub(size_of::<CommandStatus>());
-        (&self.result, len)
+    pub(super) fn result(&self, written: u32) -> (&Memory, usize) {
+        let len = (written as usize).saturating_sub(self.status.len());
+        (&self.result, len.min(self.result.len()))
+    }
+}
+
+#[kunit_tests(virtio_commands_command)]
+mod tests {
+    use super::*;
+    use kernel::sync::Arc;
+
+    fn command(header: &[u8], status: &[u8]) -> Result<Arc<Command>> {
+        let parts = Parts {
+            header,
+            data: Memory::zeroed(0)?,
+            status,
+            result_len: 8,
+        };
+        Arc::pin_init(Command::new(parts)?, GFP_KERNEL)
+    }
+
+    #[test]
+    fn the_memory_goes_with_the_last_reference() -> Result {
+        let command = command(&[0; 24], &[0; 8])?;
+        let (entries, readable) = command.entries()?;
+        assert_eq!((entries.len(), readable), (3, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_result_is_what_comes_after_the_status() -> Result {
+        let command = command(&[1, 2], &[0xff])?;
+        for (written, len) in [(0, 0), (1, 0), (2, 1), (9, 8), (10, 8), (u32::MAX, 8)] {
+            assert_eq!(command.result(written).1, len);
+        }
+        Ok(())
     }
 }
