@@ -38,6 +38,7 @@ pub mod handle;
 pub mod lifecycle;
 mod negotiate;
 mod ops;
+pub mod packets;
 pub mod queue;
 mod recovery;
 pub mod requests;

@@ -235,9 +235,31 @@ impl Vring {
         data: NonNull<c_void>,
     ) -> Result<(), AddErrorKind> {
         // SAFETY: By the contract.
+        unsafe { self.add_indirect_token(table, readable, writable, Token::mapped(data)) }
+    }
+
+    /// As [`Vring::add_indirect`], with a token that the caller has made.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn add_indirect_token(
+        &self,
+        table: Segment,
+        readable: u32,
+        writable: u32,
+        token: Token,
+    ) -> Result<(), AddErrorKind> {
+        let data = token.data;
+        // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
         let result = ring
-            .add_indirect(table, readable, writable, Token::mapped(data))
+            .add_indirect(table, readable, writable, token)
             .map_err(|error| error.kind);
         if result.is_ok() {
             self.counters.adds.count();
@@ -265,24 +287,51 @@ impl Vring {
         mut unmap: impl FnMut(NonNull<c_void>, Segment, Direction),
     ) -> Result<Option<(NonNull<c_void>, u32)>, Broken> {
         // SAFETY: By the contract.
+        unsafe {
+            self.get_mapped(
+                self.mapper().uses_api(),
+                |token, segment, dir| unmap(token.data, segment, dir),
+                |token| (token.data, token.data),
+            )
+        }
+    }
+
+    /// Takes the next used buffer, and hands its segments to `unmap` if it `walks` over them, and its
+    /// token to `map`, which gives its data too.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The device broke the queue just now.
+    #[inline(always)]
+    pub(crate) unsafe fn get_mapped<T>(
+        &self,
+        walks: bool,
+        unmap: impl FnMut(&Token, Segment, Direction),
+        map: impl FnOnce(Token) -> (NonNull<c_void>, T),
+    ) -> Result<Option<(T, u32)>, Broken> {
+        // SAFETY: By the contract.
         let ring = unsafe { self.ring() };
-        let result = if self.mapper().uses_api() {
-            ring.poll_with(|token, segment, dir| unmap(token.data, segment, dir))
-                .map(|used| {
-                    used.map(|used| Used {
-                        payload: used.payload.data,
-                        written: used.written,
-                    })
+        let result = if walks {
+            ring.poll_with(unmap).map(|used| {
+                used.map(|used| Used {
+                    payload: map(used.payload),
+                    written: used.written,
                 })
+            })
         } else {
-            ring.poll_map(|token| token.data)
+            ring.poll_map(map)
         };
         self.sync_num_free(ring);
         match result {
             Ok(Some(used)) => {
+                let (data, payload) = used.payload;
                 self.counters.used.count();
-                trace::got(self, used.payload, used.written);
-                Ok(Some((used.payload, used.written)))
+                trace::got(self, data, used.written);
+                Ok(Some((payload, used.written)))
             }
             Ok(None) => Ok(None),
             Err(error) => {

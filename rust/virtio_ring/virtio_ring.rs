@@ -22,6 +22,7 @@ mod capi;
 mod counters;
 mod mapper;
 mod memory;
+mod packets;
 mod scatter;
 mod trace;
 mod vring;

@@ -117,6 +117,7 @@ UNSAFE_FENCE = (
     "rust/virtio/fake/requests.rs",  # chains as it sees them, and requests with pages
     "rust/virtio/queue.rs",  # struct virtqueue
     "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
+    "rust/virtio/packets.rs",  # struct virtqueue, with packets
     "rust/virtio/recovery.rs",  # work items
     "rust/virtio/requests.rs",  # struct virtqueue, with requests
     "rust/virtio/requests/any.rs",  # mappings, and memory shared with the device

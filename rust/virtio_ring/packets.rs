@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a queue of packets wants of a ring beside what one of requests does: two words of payload,
+//! delayed interrupts, and the device whose mappings a page pool may make.
+
+use crate::{
+    scatter::Broken,
+    vring::{
+        Token,
+        Vring, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    device,
+    ffi::c_void,
+    prelude::*, //
+};
+use virtqueue::{
+    CbState,
+    Direction,
+    Segment, //
+};
+
+impl Token {
+    /// As [`Token::mapped`], with a second word of payload.
+    pub fn with_context(data: NonNull<c_void>, context: usize) -> Self {
+        Self {
+            context: core::ptr::without_provenance_mut(context),
+            ..Self::mapped(data)
+        }
+    }
+}
+
+impl Vring {
+    /// Takes the next used buffer: data, context, and the bytes written.  Its segments go to `unmap`
+    /// if it `walks` over them: those of the ring itself, not of a table.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The device broke the queue just now.
+    #[inline(always)]
+    pub unsafe fn get_pair(
+        &self,
+        walks: bool,
+        mut unmap: impl FnMut(Segment, Direction),
+    ) -> Result<Option<((NonNull<c_void>, usize), u32)>, Broken> {
+        // SAFETY: By the contract.
+        unsafe {
+            self.get_mapped(
+                walks,
+                |_, segment, dir| unmap(segment, dir),
+                |token| (token.data, (token.data, token.context.addr())),
+            )
+        }
+    }
+
+    /// Takes back a buffer that the device has not used, as [`Vring::get_pair`].
+    ///
+    /// # Safety
+    ///
+    /// The device was reset (or this queue), and nobody else uses the ring meanwhile.
+    pub unsafe fn detach_pair(
+        &self,
+        walks: bool,
+        mut unmap: impl FnMut(Segment, Direction),
+    ) -> Option<(NonNull<c_void>, usize)> {
+        // SAFETY: By the contract.
+        let token = unsafe {
+            self.detach_with(|_, segment, dir| {
+                if walks {
+                    unmap(segment, dir);
+                }
+            })
+        }?;
+        Some((token.data, token.context.addr()))
+    }
+
+    /// Asks for an interrupt when most of what is outstanding has been used (C:
+    /// `virtqueue_enable_cb_delayed`).
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the ring meanwhile.
+    #[inline]
+    pub unsafe fn enable_callbacks_delayed(&self) -> CbState {
+        // SAFETY: By the contract.
+        unsafe { self.ring() }.enable_cb_delayed()
+    }
+
+    /// The device for which somebody else may map what goes into the queue (C:
+    /// `virtqueue_dma_dev`); `None` where addresses are physical, or mapped by the device itself.
+    pub fn dma_device(&self) -> Option<&device::Device> {
+        let mapper = self.mapper();
+        if !mapper.uses_api() || mapper.ops().is_some() {
+            return None;
+        }
+        // SAFETY: By the invariants of `Mapper`, it outlives the queue.
+        Some(unsafe { device::Device::from_raw(mapper.dma_dev()) })
+    }
+}
