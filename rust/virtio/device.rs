@@ -97,6 +97,13 @@ impl Device {
         unsafe { (*self.as_raw()).index }
     }
 
+    /// Where the device is, as its transport says it (C: `virtio_bus_name`).
+    pub fn bus_name(&self) -> &CStr {
+        // SAFETY: By the type invariants, the device is initialised, and its transport says where it
+        // is in a constant string.
+        unsafe { CStr::from_char_ptr(bindings::virtio_bus_name(self.as_raw())) }
+    }
+
     /// The device status field (specification 2.1).
     pub fn status(&self) -> Status {
         match self.ops().get_status {

@@ -78,6 +78,9 @@ pub trait Driver: Sized + 'static {
     /// The features of the class that it can use.  The transport's come by themselves.
     const FEATURES: Features = Features::EMPTY;
 
+    /// The same of a legacy device.
+    const LEGACY_FEATURES: Features = Self::FEATURES;
+
     /// Whether its data outlives a reset of the device.
     const KEEPS_DATA: bool = false;
 
@@ -85,8 +88,18 @@ pub trait Driver: Sized + 'static {
     /// bound to processors of their own.
     const SPREADS_QUEUES: bool = false;
 
+    /// Whether [`Driver::used_buffers`] only has the queue looked at later, until when its callbacks
+    /// are disabled.
+    const DEFERS_BUFFERS: bool = false;
+
     /// What it keeps of a device.
     type Data: Send + Sync;
+
+    /// Looks at the features that device and driver have before they are agreed on, and says which
+    /// ones it can use.  May sleep.
+    fn validate(_dev: &Device, features: Features) -> Features {
+        features
+    }
 
     /// The queues that it wants.  May sleep.
     ///
@@ -94,6 +107,11 @@ pub trait Driver: Sized + 'static {
     ///
     /// Why the device cannot be driven.
     fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>>;
+
+    /// The number that is part of the name of queue `index`, if one is.
+    fn queue_number(_spec: &QueueSpec, index: usize) -> Option<usize> {
+        Self::SPREADS_QUEUES.then_some(index)
+    }
 
     /// Takes the queues and may fill them.  May sleep.
     ///
@@ -203,7 +221,7 @@ struct Bound<T: Driver> {
     names: UnsafeCell<KVec<CString>>,
 }
 
-/// The queues of a device, just found, and their names if they were made for it.
+/// The queues of a device, just found, and their names.
 struct Found {
     queues: KVec<Option<NonNull<bindings::virtqueue>>>,
     names: KVec<CString>,
@@ -234,6 +252,8 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*drv).id_table = Self::IDS.as_ptr();
             (*drv).feature_table = Self::FEATURES.0.as_ptr();
             (*drv).feature_table_size = Self::FEATURES.1;
+            (*drv).feature_table_legacy = Self::LEGACY_FEATURES.0.as_ptr();
+            (*drv).feature_table_size_legacy = Self::LEGACY_FEATURES.1;
             (*drv).validate = Some(Self::validate);
             (*drv).probe = Some(Self::probe);
             (*drv).remove = Some(Self::remove);
@@ -260,6 +280,8 @@ impl<T: Driver> Adapter<T> {
         } else {
             T::FEATURES
         });
+    const LEGACY_FEATURES: &'static ([u32; FEATURE_BITS as usize], u32) =
+        &feature_table(T::LEGACY_FEATURES);
     const SLEEPER: Sleeper = Sleeper {
         pause: Self::sleep,
         go_on: Self::wake,
@@ -270,7 +292,7 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn validate(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The core passes a valid device.
         let dev = unsafe { Device::from_raw(vdev) };
-        let agreed = dev.features();
+        let agreed = T::validate(dev, dev.features());
         dev.set_features(negotiate::resolve(
             agreed,
             agreed,
@@ -341,6 +363,10 @@ impl<T: Driver> Adapter<T> {
                 }
             }
             if let Some(data) = Self::data((*vq).vdev) {
+                if T::DEFERS_BUFFERS {
+                    // Before the driver is told: it may be done with the queue before we return.
+                    Vring::from_raw(vq).observer().disable_cb();
+                }
                 T::used_buffers(data, (*vq).index);
             }
         }
@@ -486,12 +512,13 @@ impl<T: Driver> Adapter<T> {
     }
 
     fn find_queues(dev: &Device, specs: &[QueueSpec]) -> Result<Found> {
-        let mut names = KVec::new();
-        if T::SPREADS_QUEUES {
-            for (at, spec) in specs.iter().enumerate() {
-                let name = CString::try_from_fmt(fmt!("{}.{}", spec.name, at))?;
-                names.push(name, GFP_KERNEL)?;
-            }
+        let mut names = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
+        for (at, spec) in specs.iter().enumerate() {
+            let name = match T::queue_number(spec, at) {
+                Some(number) => CString::try_from_fmt(fmt!("{}.{}", spec.name, number))?,
+                None => CString::try_from_fmt(fmt!("{}", spec.name))?,
+            };
+            names.push(name, GFP_KERNEL)?;
         }
         let mut infos = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
         let mut queues = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
