@@ -27,7 +27,7 @@ quiet_cmd_bindgen = BINDGEN $@
 		--no-debug '.*' --enable-function-attribute-detection \
 		-o $(tmp-target) -- $(bindgen-cflags) && \
 	python3 $(src)/scripts/bindings.py drop $(obj)/rust/bindings/kernel_names.txt $(tmp-target) | \
-		sed -E 's/pub const RUST_CONST_HELPER_([a-zA-Z0-9_]*)/pub const \1/' > $@ ; \
+		sed -E 's/pub const RUST_CONST_HELPER_([a-zA-Z0-9_]*)/pub const \1/' > $@ && \
 	rm -f $(tmp-target)
 
 $(obj)/rust/bindings/bindings_generated.rs: $(src)/rust/bindings/bindings_helper.h \

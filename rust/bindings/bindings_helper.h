@@ -7,16 +7,21 @@
 #include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/hw_random.h>
 #include <linux/hdreg.h>
 #include <linux/idr.h>
 #include <linux/interrupt.h>
+#include <linux/netdevice.h>
 #include <linux/pci.h>
 #include <linux/virtio.h>
 #include <linux/virtio_anchor.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_pci_admin.h>
 #include <linux/virtio_ring.h>
+#include <net/page_pool/helpers.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_pci.h>
@@ -37,3 +42,24 @@ const blk_status_t RUST_CONST_HELPER_BLK_STS_ZONE_ACTIVE_RESOURCE = BLK_STS_ZONE
 const blk_features_t RUST_CONST_HELPER_VIRTIO_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;
 const blk_features_t RUST_CONST_HELPER_VIRTIO_BLK_FEAT_ROTATIONAL = BLK_FEAT_ROTATIONAL;
 const blk_features_t RUST_CONST_HELPER_VIRTIO_BLK_FEAT_ZONED = BLK_FEAT_ZONED;
+
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_SG = NETIF_F_SG;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_TSO = NETIF_F_TSO;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_TSO6 = NETIF_F_TSO6;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_TSO_ECN = NETIF_F_TSO_ECN;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_GSO_UDP_L4 = NETIF_F_GSO_UDP_L4;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_GSO_ROBUST = NETIF_F_GSO_ROBUST;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_RXCSUM = NETIF_F_RXCSUM;
+const netdev_features_t RUST_CONST_HELPER_NETIF_F_GRO_HW = NETIF_F_GRO_HW;
+const u32 RUST_CONST_HELPER_VIRTIO_NET_PRIV_FLAGS =
+	IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE | IFF_TX_SKB_NO_LINEAR;
+const u32 RUST_CONST_HELPER_VIRTIO_ETH_MIN_MTU = ETH_MIN_MTU;
+const u32 RUST_CONST_HELPER_VIRTIO_ETH_MAX_MTU = ETH_MAX_MTU;
+const u32 RUST_CONST_HELPER_VIRTIO_SKB_SHARED_INFO_ROOM =
+	SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+const u32 RUST_CONST_HELPER_VIRTIO_L1_CACHE_BYTES = L1_CACHE_BYTES;
+const u32 RUST_CONST_HELPER_VIRTIO_NETDEV_ALIGN = NETDEV_ALIGN;
+const u32 RUST_CONST_HELPER_VIRTIO_PP_FLAG_DMA_MAP = PP_FLAG_DMA_MAP;
+const u32 RUST_CONST_HELPER_VIRTIO_PP_FLAG_DMA_SYNC_DEV = PP_FLAG_DMA_SYNC_DEV;

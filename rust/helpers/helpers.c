@@ -15,4 +15,5 @@
 #include "barrier.c"
 #include "block.c"
 #include "dma.c"
+#include "net.c"
 #include "virtio.c"

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ethernet devices: `struct net_device`.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h).
+
+use crate::{
+    ethtool,
+    operations::{
+        Callbacks,
+        Operations, //
+    },
+    tx_queue::{
+        Lock,
+        TxGuard, //
+    },
+    ETH_ALEN, //
+};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    device,
+    error::to_result,
+    ffi::c_uint,
+    prelude::*,
+    sync::Arc,
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
+};
+use virtio_bindings as bindings;
+
+/// The smallest MTU of an Ethernet device, in bytes.
+pub const MIN_MTU: u32 = bindings::VIRTIO_ETH_MIN_MTU;
+
+/// The largest MTU of an Ethernet device, in bytes.
+pub const MAX_MTU: u32 = bindings::VIRTIO_ETH_MAX_MTU;
+
+/// What a device can do for the stack (C: `NETIF_F_*`).
+pub mod feature {
+    use virtio_bindings as bindings;
+
+    /// Takes packets in pieces.
+    pub const SG: u64 = bindings::NETIF_F_SG;
+    /// Completes any checksum.
+    pub const HW_CSUM: u64 = bindings::NETIF_F_HW_CSUM;
+    /// Reaches all memory.
+    pub const HIGHDMA: u64 = bindings::NETIF_F_HIGHDMA;
+    /// Cuts TCP over IPv4 into segments.
+    pub const TSO: u64 = bindings::NETIF_F_TSO;
+    /// Cuts TCP over IPv6 into segments.
+    pub const TSO6: u64 = bindings::NETIF_F_TSO6;
+    /// Cuts TCP with ECN into segments.
+    pub const TSO_ECN: u64 = bindings::NETIF_F_TSO_ECN;
+    /// Cuts UDP into segments.
+    pub const GSO_UDP_L4: u64 = bindings::NETIF_F_GSO_UDP_L4;
+    /// Checks the headers of what it cuts.
+    pub const GSO_ROBUST: u64 = bindings::NETIF_F_GSO_ROBUST;
+    /// Validates checksums of what is received.
+    pub const RXCSUM: u64 = bindings::NETIF_F_RXCSUM;
+    /// Puts segments together that are received.
+    pub const GRO_HW: u64 = bindings::NETIF_F_GRO_HW;
+}
+
+/// What is in a device behind C's own part.
+struct Private<O: Operations> {
+    /// An `Arc` taken apart while the device is registered, else null.
+    data: UnsafeCell<*const O::Data>,
+    tx: KVec<UnsafeCell<O::Tx>>,
+}
+
+/// A device with its memory.
+///
+/// # Invariants
+///
+/// `dev` is valid, of [`Callbacks<O>`], and its private part is a `Private<O>`; freed with this.
+pub(crate) struct Core<O: Operations> {
+    dev: NonNull<bindings::net_device>,
+    _operations: PhantomData<O>,
+}
+
+// SAFETY: The stack has locks of its own; see the methods.
+unsafe impl<O: Operations> Send for Core<O> {}
+// SAFETY: As above.
+unsafe impl<O: Operations> Sync for Core<O> {}
+
+impl<O: Operations> Core<O> {
+    pub(crate) fn as_raw(&self) -> *mut bindings::net_device {
+        self.dev.as_ptr()
+    }
+}
+
+impl<O: Operations> Deref for Core<O> {
+    type Target = DeviceRef<O>;
+
+    fn deref(&self) -> &DeviceRef<O> {
+        // SAFETY: By the type invariants.
+        unsafe { DeviceRef::from_raw(self.as_raw()) }
+    }
+}
+
+impl<O: Operations> Drop for Core<O> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; nobody uses the device any more, which is not registered.
+        unsafe {
+            let private = bindings::virtio_netdev_priv(self.as_raw());
+            ptr::drop_in_place(private.cast::<Private<O>>());
+            bindings::free_netdev(self.as_raw());
+        }
+    }
+}
+
+/// A device that nobody sees yet.
+pub struct NewDevice<O: Operations>(Arc<Core<O>>);
+
+impl<O: Operations> NewDevice<O> {
+    /// Makes a device below `parent`, with a transmit queue for each element of `tx` and as many to
+    /// receive.  Addresses of it can be changed while it is up, and it filters unicast addresses.
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(parent: &device::Device, tx: KVec<O::Tx>) -> Result<Self> {
+        const { assert!(align_of::<Private<O>>() <= bindings::VIRTIO_NETDEV_ALIGN as usize) };
+        let count = tx.len() as c_uint;
+        let mut cells = KVec::with_capacity(tx.len(), GFP_KERNEL)?;
+        for one in tx {
+            cells.push(UnsafeCell::new(one), GFP_KERNEL)?;
+        }
+        let size = size_of::<Private<O>>() as i32;
+        // SAFETY: No preconditions.
+        let dev = unsafe { bindings::alloc_etherdev_mqs(size, count, count) };
+        let dev = NonNull::new(dev).ok_or(ENOMEM)?;
+        // SAFETY: Ours alone so far, with room for the private part.
+        unsafe {
+            let raw = dev.as_ptr();
+            bindings::virtio_netdev_priv(raw)
+                .cast::<Private<O>>()
+                .write(Private {
+                    data: UnsafeCell::new(ptr::null()),
+                    tx: cells,
+                });
+            (*raw).netdev_ops = Callbacks::<O>::TABLE;
+            (*raw).ethtool_ops = ethtool::Callbacks::<O>::TABLE;
+            // `Device` is transparent.
+            (*raw).dev.parent = ptr::from_ref(parent).cast_mut().cast();
+            bindings::virtio_netdev_add_priv_flags(raw, bindings::VIRTIO_NET_PRIV_FLAGS);
+        }
+        // INVARIANT: Made just now.
+        let core = Core {
+            dev,
+            _operations: PhantomData,
+        };
+        Ok(Self(Arc::new(core, GFP_KERNEL)?))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<O>> {
+        &self.0
+    }
+
+    /// Sets what it does for the stack: now, and what may be switched on and off.
+    pub fn set_features(&mut self, on: u64, changeable: u64) {
+        let dev = self.0.as_raw();
+        // SAFETY: Nobody else looks: the device is not registered.
+        unsafe {
+            (*dev).features = on;
+            (*dev).hw_features = changeable;
+            (*dev).vlan_features = on;
+        }
+    }
+
+    /// Sets the MTU, and the largest one it may be set to, in bytes.
+    pub fn set_mtu(&mut self, mtu: u32, most: u32) {
+        let dev = self.0.as_raw();
+        // SAFETY: As above.
+        unsafe {
+            (*dev).mtu = mtu;
+            (*dev).min_mtu = MIN_MTU;
+            (*dev).max_mtu = most;
+        }
+    }
+
+    /// Asks for so many bytes before each packet that is sent.
+    pub fn set_needed_headroom(&mut self, bytes: u16) {
+        // SAFETY: As above.
+        unsafe { (*self.0.as_raw()).needed_headroom = bytes };
+    }
+
+    /// Sets the MAC address, or a random one, and returns it.
+    pub fn set_address(&mut self, address: Option<&[u8; ETH_ALEN]>) -> [u8; ETH_ALEN] {
+        // SAFETY: As above.
+        unsafe {
+            let dev = self.0.as_raw();
+            match address {
+                Some(address) => bindings::virtio_eth_hw_addr_set(dev, address.as_ptr()),
+                None => bindings::virtio_eth_hw_addr_random(dev),
+            }
+        }
+        self.0.address()
+    }
+
+    /// Shows the device to everybody, with the carrier off.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of the stack.
+    pub fn register(self, data: Arc<O::Data>) -> Result<Device<O>> {
+        let raw = self.0.as_raw();
+        // SAFETY: Nobody calls us before it is registered.
+        unsafe {
+            *self.0.private().data.get() = Arc::into_raw(data);
+            bindings::netif_carrier_off(raw);
+            if let Err(error) = to_result(bindings::register_netdev(raw)) {
+                self.0.take_data();
+                return Err(error);
+            }
+        }
+        Ok(Device(self.0))
+    }
+}
+
+/// A device that everybody sees; unregistered when dropped, which may sleep, and stops it.
+///
+/// # Invariants
+///
+/// Registered, with data.
+pub struct Device<O: Operations>(Arc<Core<O>>);
+
+impl<O: Operations> Deref for Device<O> {
+    type Target = DeviceRef<O>;
+
+    fn deref(&self) -> &DeviceRef<O> {
+        &self.0
+    }
+}
+
+impl<O: Operations> Drop for Device<O> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; nobody calls us any more after it.
+        unsafe {
+            bindings::unregister_netdev(self.0.as_raw());
+            self.0.take_data();
+        }
+    }
+}
+
+/// A device, for as long as it is borrowed.
+///
+/// # Invariants
+///
+/// As [`Core`], but that it is not freed with this.
+#[repr(transparent)]
+pub struct DeviceRef<O: Operations>(Opaque<bindings::net_device>, PhantomData<O>);
+
+// SAFETY: The stack has locks of its own.
+unsafe impl<O: Operations> Sync for DeviceRef<O> {}
+
+impl<O: Operations> DeviceRef<O> {
+    /// # Safety
+    ///
+    /// As the type invariants, during `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_raw<'a>(dev: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: By the contract; transparent.
+        unsafe { &*dev.cast() }
+    }
+
+    /// # Safety
+    ///
+    /// As [`DeviceRef::from_raw`], and registered.
+    #[inline]
+    pub(crate) unsafe fn with_data<'a>(dev: *mut bindings::net_device) -> (&'a Self, &'a O::Data) {
+        // SAFETY: By the contract; the data is there while the device is registered.
+        unsafe {
+            let this: &'a Self = Self::from_raw(dev);
+            (this, &**this.private().data.get())
+        }
+    }
+
+    fn as_raw(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    #[inline]
+    fn private(&self) -> &Private<O> {
+        // SAFETY: By the type invariants.
+        unsafe { &*bindings::virtio_netdev_priv(self.as_raw()).cast() }
+    }
+
+    /// Drops the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// There is some, and nobody uses it any more.
+    unsafe fn take_data(&self) {
+        // SAFETY: By the contract.
+        unsafe {
+            let data = ptr::replace(self.private().data.get(), ptr::null());
+            drop(Arc::from_raw(data));
+        }
+    }
+
+    /// The queue itself, and what the driver keeps of it.
+    #[inline]
+    fn tx_parts(&self, index: usize) -> Option<(NonNull<bindings::netdev_queue>, *mut O::Tx)> {
+        // SAFETY: By the type invariants; there are as many queues as cells.
+        unsafe {
+            let cell = self.private().tx.get(index)?;
+            let queue = bindings::virtio_netdev_get_tx_queue(self.as_raw(), index as c_uint);
+            Some((NonNull::new(queue)?, cell.get()))
+        }
+    }
+
+    /// Transmit queue `index`, which the caller has locked.
+    ///
+    /// # Safety
+    ///
+    /// It is locked during `'a`, for nobody else.
+    #[inline]
+    pub(crate) unsafe fn locked_tx<'a>(&'a self, index: usize) -> Option<TxGuard<'a, O>> {
+        let (queue, tx) = self.tx_parts(index)?;
+        // SAFETY: By the contract.
+        Some(unsafe { TxGuard::new(queue, &mut *tx, Lock::Stack) })
+    }
+
+    /// Locks transmit queue `index`; `None` if there is none.  Does not sleep; not in interrupts, nor
+    /// with interrupts off.
+    pub fn lock_tx(&self, index: usize) -> Option<TxGuard<'_, O>> {
+        let (queue, tx) = self.tx_parts(index)?;
+        // SAFETY: By the type invariants.
+        Some(unsafe {
+            bindings::virtio_local_bh_disable();
+            bindings::virtio_netif_tx_queue_lock(queue.as_ptr());
+            TxGuard::new(queue, &mut *tx, Lock::OursAndBottomHalves)
+        })
+    }
+
+    /// As [`DeviceRef::lock_tx`], in a bottom half.
+    ///
+    /// # Safety
+    ///
+    /// Bottom halves are off during `'a`.
+    #[inline]
+    pub(crate) unsafe fn lock_tx_here<'a>(&'a self, index: usize) -> Option<TxGuard<'a, O>> {
+        let (queue, tx) = self.tx_parts(index)?;
+        // SAFETY: By the contract and the type invariants.
+        Some(unsafe {
+            bindings::virtio_netif_tx_queue_lock(queue.as_ptr());
+            TxGuard::new(queue, &mut *tx, Lock::Ours)
+        })
+    }
+
+    /// As [`DeviceRef::lock_tx_here`]; `None` too if somebody else has the lock.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn try_lock_tx_here<'a>(&'a self, index: usize) -> Option<TxGuard<'a, O>> {
+        let (queue, tx) = self.tx_parts(index)?;
+        // SAFETY: By the contract and the type invariants.
+        unsafe {
+            bindings::virtio_netif_tx_queue_trylock(queue.as_ptr())
+                .then(|| TxGuard::new(queue, &mut *tx, Lock::Ours))
+        }
+    }
+
+    /// Whether the device is up.
+    pub fn is_running(&self) -> bool {
+        // SAFETY: By the type invariants; one bit.
+        unsafe { bindings::virtio_netif_running(self.as_raw()) }
+    }
+
+    /// Says whether there is a link.  Any context but interrupts.
+    pub fn set_carrier(&self, on: bool) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            if on {
+                bindings::netif_carrier_on(self.as_raw());
+            } else {
+                bindings::netif_carrier_off(self.as_raw());
+            }
+        }
+    }
+
+    /// Has the stack hold packets back, or go on, of all queues.
+    pub fn set_transmitting(&self, on: bool) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            if on {
+                bindings::virtio_netif_tx_wake_all_queues(self.as_raw());
+            } else {
+                bindings::virtio_netif_tx_stop_all_queues(self.as_raw());
+            }
+        }
+    }
+
+    /// Takes the device from the stack, as if it was not there: no packet is sent when this returns.
+    pub fn detach(&self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::virtio_netif_tx_lock_bh(self.as_raw());
+            bindings::netif_device_detach(self.as_raw());
+            bindings::virtio_netif_tx_unlock_bh(self.as_raw());
+        }
+    }
+
+    /// Undoes [`DeviceRef::detach`].
+    pub fn attach(&self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::virtio_netif_tx_lock_bh(self.as_raw());
+            bindings::netif_device_attach(self.as_raw());
+            bindings::virtio_netif_tx_unlock_bh(self.as_raw());
+        }
+    }
+
+    /// The MAC address.
+    pub fn address(&self) -> [u8; ETH_ALEN] {
+        // SAFETY: By the type invariants, an address of that length; it may be changed meanwhile,
+        // as C's readers put up with.
+        unsafe {
+            (*self.as_raw())
+                .dev_addr
+                .cast::<[u8; ETH_ALEN]>()
+                .read_unaligned()
+        }
+    }
+}
+
+/// The RTNL lock, held.
+pub struct RtnlGuard(NotThreadSafe);
+
+/// Takes the lock of all changes to network devices.  May sleep.
+pub fn rtnl_lock() -> RtnlGuard {
+    // SAFETY: No preconditions.
+    unsafe { bindings::rtnl_lock() };
+    RtnlGuard(NotThreadSafe)
+}
+
+impl Drop for RtnlGuard {
+    fn drop(&mut self) {
+        let _ = self.0;
+        // SAFETY: Locked by `rtnl_lock`, by this thread.
+        unsafe { bindings::rtnl_unlock() };
+    }
+}

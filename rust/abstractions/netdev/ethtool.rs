@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What ethtool asks.
+//!
+//! C header: [`include/linux/ethtool.h`](srctree/include/linux/ethtool.h).
+
+use crate::{
+    device::DeviceRef,
+    operations::Operations, //
+};
+use core::{
+    fmt::Write,
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    prelude::*, //
+};
+use virtio_bindings as bindings;
+
+/// Bytes of a name, with the zero that ends it.
+const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
+
+/// Numbers that a queue has at most.
+const MAX_NUMBERS: usize = 16;
+
+/// Descriptors of queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    /// Of one to receive.
+    pub rx: u32,
+    /// Of one to send.
+    pub tx: u32,
+    /// The most that one to receive can have.
+    pub rx_max: u32,
+    /// The most that one to send can have.
+    pub tx_max: u32,
+}
+
+/// Pairs of queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// In use.
+    pub combined: u32,
+    /// That there can be.
+    pub max_combined: u32,
+}
+
+/// How fast a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// In Mbit/s, or [`LinkSettings::UNKNOWN`].
+    pub speed: u32,
+    /// 0 half, 1 full, 0xff unknown.
+    pub duplex: u8,
+}
+
+impl LinkSettings {
+    /// Of which nothing is known (C: `SPEED_UNKNOWN`, `DUPLEX_UNKNOWN`).
+    pub const UNKNOWN: Self = Self {
+        speed: u32::MAX,
+        duplex: bindings::DUPLEX_UNKNOWN as u8,
+    };
+
+    /// These settings; what cannot be is unknown (C: `ethtool_validate_speed`).
+    pub fn checked(speed: u32, duplex: u8) -> Self {
+        let unknown = Self::UNKNOWN;
+        Self {
+            speed: Some(speed)
+                .filter(|speed| *speed <= i32::MAX as u32)
+                .unwrap_or(unknown.speed),
+            duplex: Some(duplex)
+                .filter(|duplex| *duplex <= 1)
+                .unwrap_or(unknown.duplex),
+        }
+    }
+}
+
+/// Text in a fixed room that ends with a zero; what does not fit is left out.
+struct Text<'a> {
+    room: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Text<'a> {
+    fn new(room: &'a mut [u8]) -> Self {
+        room.fill(0);
+        Self { room, len: 0 }
+    }
+}
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let last = self.room.len().saturating_sub(1);
+        for byte in text.bytes() {
+            if self.len >= last {
+                break;
+            }
+            if let Some(room) = self.room.get_mut(self.len) {
+                *room = byte;
+            }
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The callbacks of a driver.
+pub(crate) struct Callbacks<O: Operations>(PhantomData<O>);
+
+impl<O: Operations> Callbacks<O> {
+    /// As C wants them.
+    pub(crate) const TABLE: &'static bindings::ethtool_ops = {
+        assert!(O::RX_STATISTICS.len() <= MAX_NUMBERS && O::TX_STATISTICS.len() <= MAX_NUMBERS);
+        &bindings::ethtool_ops {
+            get_drvinfo: Some(Self::get_drvinfo),
+            get_link: Some(get_link),
+            get_ringparam: Some(Self::get_ringparam),
+            get_channels: Some(Self::get_channels),
+            get_strings: Some(Self::get_strings),
+            get_sset_count: Some(Self::get_sset_count),
+            get_ethtool_stats: Some(Self::get_ethtool_stats),
+            get_ts_info: Some(get_ts_info),
+            get_link_ksettings: Some(Self::get_link_ksettings),
+            set_link_ksettings: Some(Self::set_link_ksettings),
+            // SAFETY: All that is left is optional functions and plain numbers.
+            ..unsafe { MaybeUninit::zeroed().assume_init() }
+        }
+    };
+
+    /// # Safety
+    ///
+    /// `dev` is a registered device of ours.
+    unsafe fn data<'a>(dev: *mut kernel::bindings::net_device) -> &'a O::Data {
+        // SAFETY: By the contract.
+        unsafe { DeviceRef::<O>::with_data(dev.cast()).1 }
+    }
+
+    extern "C" fn get_drvinfo(
+        dev: *mut kernel::bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        // SAFETY: ethtool passes a registered device of ours, and room for the answer.
+        let (data, info) = unsafe { (Self::data(dev), &mut *info) };
+        let put = |room: &mut [c_char], text: &[u8]| {
+            let last = room.len().saturating_sub(1);
+            for (to, from) in room.iter_mut().take(last).zip(text) {
+                *to = *from as c_char;
+            }
+        };
+        put(&mut info.driver, O::NAME.as_bytes());
+        put(&mut info.version, O::VERSION.as_bytes());
+        put(&mut info.bus_info, O::bus_name(data).to_bytes());
+    }
+
+    extern "C" fn get_ringparam(
+        dev: *mut kernel::bindings::net_device,
+        rings: *mut bindings::ethtool_ringparam,
+        _kernel_rings: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: As `get_drvinfo`.
+        unsafe {
+            let Rings {
+                rx,
+                tx,
+                rx_max,
+                tx_max,
+            } = O::rings(Self::data(dev));
+            (*rings).rx_pending = rx;
+            (*rings).tx_pending = tx;
+            (*rings).rx_max_pending = rx_max;
+            (*rings).tx_max_pending = tx_max;
+        }
+    }
+
+    extern "C" fn get_channels(
+        dev: *mut kernel::bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) {
+        // SAFETY: As `get_drvinfo`.
+        unsafe {
+            let Channels {
+                combined,
+                max_combined,
+            } = O::channels(Self::data(dev));
+            (*channels).combined_count = combined;
+            (*channels).max_combined = max_combined;
+        }
+    }
+
+    /// How many numbers there are: totals of both directions, then each queue's.
+    fn count(data: &O::Data) -> usize {
+        let queues = O::channels(data).combined as usize;
+        (queues + 1) * (O::RX_STATISTICS.len() + O::TX_STATISTICS.len())
+    }
+
+    extern "C" fn get_sset_count(dev: *mut kernel::bindings::net_device, set: c_int) -> c_int {
+        if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
+            return EOPNOTSUPP.to_errno();
+        }
+        // SAFETY: As `get_drvinfo`.
+        Self::count(unsafe { Self::data(dev) }) as c_int
+    }
+
+    extern "C" fn get_strings(dev: *mut kernel::bindings::net_device, set: u32, to: *mut u8) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+        // SAFETY: As `get_drvinfo`; there is room for as many names as `get_sset_count` said, under
+        // the same lock.
+        let (queues, room) = unsafe {
+            let data = Self::data(dev);
+            let size = Self::count(data) * NAME_LEN;
+            (
+                O::channels(data).combined,
+                core::slice::from_raw_parts_mut(to, size),
+            )
+        };
+        let mut rooms = room.chunks_exact_mut(NAME_LEN);
+        for (way, names) in [("rx", O::RX_STATISTICS), ("tx", O::TX_STATISTICS)] {
+            for (name, room) in names.iter().zip(&mut rooms) {
+                let _ = write!(Text::new(room), "{way}_{name}");
+            }
+        }
+        for (way, names) in [("rx", O::RX_STATISTICS), ("tx", O::TX_STATISTICS)] {
+            for queue in 0..queues {
+                for (name, room) in names.iter().zip(&mut rooms) {
+                    let _ = write!(Text::new(room), "{way}{queue}_{name}");
+                }
+            }
+        }
+    }
+
+    extern "C" fn get_ethtool_stats(
+        dev: *mut kernel::bindings::net_device,
+        _stats: *mut bindings::ethtool_stats,
+        to: *mut u64,
+    ) {
+        // SAFETY: As `get_strings`.
+        let (data, room) = unsafe {
+            let data = Self::data(dev);
+            (data, core::slice::from_raw_parts_mut(to, Self::count(data)))
+        };
+        room.fill(0);
+        let queues = O::channels(data).combined as usize;
+        let (rx, tx) = (O::RX_STATISTICS.len(), O::TX_STATISTICS.len());
+        let (totals, each) = room.split_at_mut((rx + tx).min(room.len()));
+        let (rx_totals, tx_totals) = totals.split_at_mut(rx.min(totals.len()));
+        let (each_rx, each_tx) = each.split_at_mut((rx * queues).min(each.len()));
+        for (at, values) in each_rx.chunks_exact_mut(rx.max(1)).enumerate() {
+            O::rx_statistics(data, at, values);
+            add(rx_totals, values);
+        }
+        for (at, values) in each_tx.chunks_exact_mut(tx.max(1)).enumerate() {
+            O::tx_statistics(data, at, values);
+            add(tx_totals, values);
+        }
+    }
+
+    extern "C" fn get_link_ksettings(
+        dev: *mut kernel::bindings::net_device,
+        settings: *mut bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        // SAFETY: As `get_drvinfo`.
+        unsafe {
+            let LinkSettings { speed, duplex } = O::link_settings(Self::data(dev));
+            (*settings).base.speed = speed;
+            (*settings).base.duplex = duplex;
+            (*settings).base.port = bindings::PORT_OTHER as u8;
+        }
+        0
+    }
+
+    extern "C" fn set_link_ksettings(
+        dev: *mut kernel::bindings::net_device,
+        settings: *const bindings::ethtool_link_ksettings,
+    ) -> c_int {
+        let (mut speed, mut duplex) = (0, 0);
+        // SAFETY: As `get_drvinfo`.
+        unsafe {
+            let done = to_result(bindings::ethtool_virtdev_set_link_ksettings(
+                dev.cast(),
+                settings,
+                &mut speed,
+                &mut duplex,
+            ));
+            if let Err(error) = done {
+                return error.to_errno();
+            }
+            O::set_link_settings(Self::data(dev), LinkSettings { speed, duplex });
+        }
+        0
+    }
+}
+
+fn add(totals: &mut [u64], values: &[u64]) {
+    for (total, value) in totals.iter_mut().zip(values) {
+        *total = total.wrapping_add(*value);
+    }
+}
+
+extern "C" fn get_link(dev: *mut kernel::bindings::net_device) -> u32 {
+    // SAFETY: ethtool passes a device.
+    unsafe { bindings::ethtool_op_get_link(dev.cast()) }
+}
+
+extern "C" fn get_ts_info(
+    dev: *mut kernel::bindings::net_device,
+    info: *mut bindings::kernel_ethtool_ts_info,
+) -> c_int {
+    // SAFETY: ethtool passes a device, and room for the answer.
+    unsafe { bindings::ethtool_op_get_ts_info(dev.cast(), info) }
+}
+
+#[kunit_tests(netdev_ethtool)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_with_a_zero_and_is_cut() -> Result {
+        let mut room = [0xff; 6];
+        assert!(write!(Text::new(&mut room), "rx{}_{}", 1, "kicks").is_ok());
+        assert!(room == *b"rx1_k\0");
+        assert!(write!(Text::new(&mut room), "tx").is_ok());
+        assert!(room == *b"tx\0\0\0\0");
+        Ok(())
+    }
+
+    #[test]
+    fn absurd_settings_are_unknown() {
+        let unknown = LinkSettings::UNKNOWN;
+        assert!(LinkSettings::checked(u32::MAX, 2) == unknown);
+        assert!(LinkSettings::checked(0x8000_0000, 0xff) == unknown);
+        let known = LinkSettings::checked(10_000, 1);
+        assert!((known.speed, known.duplex) == (10_000, 1));
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a network driver implements, and the table that C calls it by.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//! (`struct net_device_ops`).
+
+use crate::{
+    device::DeviceRef,
+    ethtool::{
+        Channels,
+        LinkSettings,
+        Rings, //
+    },
+    skb::SkBuff,
+    statistics::Totals,
+    tx_queue::TxGuard,
+    ETH_ALEN, //
+};
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    prelude::*, //
+};
+use virtio_bindings as bindings;
+
+/// A network driver.
+///
+/// Unless something else is said, functions are called with the RTNL lock held, and may sleep.
+pub trait Operations: Sized + Send + Sync + 'static {
+    /// What it keeps of a device.
+    type Data: Send + Sync;
+
+    /// What it keeps of a transmit queue, under the lock of that queue.
+    type Tx: Send;
+
+    /// The name of the driver, for ethtool: less than 32 bytes.
+    const NAME: &'static str;
+
+    /// Its version, as that.
+    const VERSION: &'static str;
+
+    /// The names of what is counted of a receive queue: less than 22 bytes each.
+    const RX_STATISTICS: &'static [&'static str];
+
+    /// The names of what is counted of a transmit queue, as those.
+    const TX_STATISTICS: &'static [&'static str];
+
+    /// The device is brought up.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    fn open(dev: &DeviceRef<Self>, data: &Self::Data) -> Result;
+
+    /// The device is brought down: nobody polls it when this returns.
+    fn stop(dev: &DeviceRef<Self>, data: &Self::Data);
+
+    /// Sends a packet through queue `index`; `more` of them come at once.  The queue's lock is held.
+    /// Does not sleep.
+    fn start_xmit(
+        data: &Self::Data,
+        tx: TxGuard<'_, Self>,
+        index: usize,
+        skb: SkBuff,
+        more: bool,
+    ) -> TxOutcome;
+
+    /// What is counted.  Any context, the RTNL lock is perhaps not held.
+    fn totals(data: &Self::Data) -> Totals;
+
+    /// Changes the MAC address of the device; it was checked, and is the interface's afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    fn set_mac_address(data: &Self::Data, address: &[u8; ETH_ALEN]) -> Result;
+
+    /// Nothing was sent for some time through a queue that should.  Does not sleep; without the RTNL
+    /// lock.
+    fn tx_timeout(dev: &DeviceRef<Self>, data: &Self::Data, index: usize);
+
+    /// Where the device is, as the bus says it: less than 32 bytes are shown.
+    fn bus_name(data: &Self::Data) -> &CStr;
+
+    /// Descriptors of the queues.
+    fn rings(data: &Self::Data) -> Rings;
+
+    /// Pairs of queues.
+    fn channels(data: &Self::Data) -> Channels;
+
+    /// Speed and duplex.
+    fn link_settings(data: &Self::Data) -> LinkSettings;
+
+    /// Sets speed and duplex, for who asks.
+    fn set_link_settings(data: &Self::Data, settings: LinkSettings);
+
+    /// Fills `values` with what is counted of receive queue `index`, as [`Operations::RX_STATISTICS`].
+    fn rx_statistics(data: &Self::Data, index: usize, values: &mut [u64]);
+
+    /// Fills `values` with what is counted of transmit queue `index`, as
+    /// [`Operations::TX_STATISTICS`].
+    fn tx_statistics(data: &Self::Data, index: usize, values: &mut [u64]);
+}
+
+/// What became of a packet.
+pub enum TxOutcome {
+    /// The driver has it.
+    Sent,
+    /// It was dropped, and counted.
+    Dropped,
+    /// It cannot be taken now; the queue is stopped.  The stack tries again.
+    Busy(SkBuff),
+}
+
+/// The callbacks of a driver.
+pub(crate) struct Callbacks<O: Operations>(PhantomData<O>);
+
+impl<O: Operations> Callbacks<O> {
+    /// As C wants them.
+    pub(crate) const TABLE: &'static bindings::net_device_ops = &bindings::net_device_ops {
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ndo_validate_addr: Some(bindings::eth_validate_addr),
+        ndo_set_mac_address: Some(Self::set_mac_address),
+        ndo_get_stats64: Some(Self::get_stats64),
+        ndo_tx_timeout: Some(Self::tx_timeout),
+        // SAFETY: All that is left is optional functions.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+            O::open(dev, data).map(|()| 0)
+        })
+    }
+
+    extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: The stack passes a registered device of ours.
+        let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+        O::stop(dev, data);
+        0
+    }
+
+    extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: The stack passes a device of ours, and a packet that is ours unless we give it
+        // back; it holds the lock of the packet's queue, with bottom halves off.
+        unsafe {
+            let (dev, data) = DeviceRef::<O>::with_data(dev);
+            let index = usize::from(bindings::virtio_skb_get_queue_mapping(skb));
+            let skb = SkBuff::from_raw(NonNull::new_unchecked(skb));
+            let Some(tx) = dev.locked_tx(index) else {
+                return bindings::netdev_tx_NETDEV_TX_OK;
+            };
+            let more = bindings::virtio_netdev_xmit_more();
+            let outcome = O::start_xmit(data, tx, index, skb, more);
+            if let TxOutcome::Busy(skb) = outcome {
+                // The stack has it again.
+                let _ = skb.into_raw();
+                return bindings::netdev_tx_NETDEV_TX_BUSY;
+            }
+        }
+        bindings::netdev_tx_NETDEV_TX_OK
+    }
+
+    extern "C" fn set_mac_address(dev: *mut bindings::net_device, addr: *mut c_void) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours, and a `struct sockaddr` with an
+            // address of the device's length.
+            unsafe {
+                to_result(bindings::eth_prepare_mac_addr_change(dev, addr))?;
+                let bytes = (*addr.cast::<bindings::sockaddr>()).sa_data.as_ptr();
+                let address = bytes.cast::<[u8; ETH_ALEN]>().read_unaligned();
+                O::set_mac_address(DeviceRef::<O>::with_data(dev).1, &address)?;
+                bindings::eth_commit_mac_addr_change(dev, addr);
+            }
+            Ok(0)
+        })
+    }
+
+    extern "C" fn get_stats64(
+        dev: *mut bindings::net_device,
+        totals: *mut bindings::rtnl_link_stats64,
+    ) {
+        // SAFETY: The stack passes a registered device of ours, and zeroed room for the numbers.
+        unsafe {
+            let Totals {
+                rx_packets,
+                tx_packets,
+                rx_bytes,
+                tx_bytes,
+                tx_errors,
+                rx_dropped,
+                tx_dropped,
+                rx_length_errors,
+                rx_frame_errors,
+                tx_fifo_errors,
+            } = O::totals(DeviceRef::<O>::with_data(dev).1);
+            (*totals).rx_packets = rx_packets;
+            (*totals).tx_packets = tx_packets;
+            (*totals).rx_bytes = rx_bytes;
+            (*totals).tx_bytes = tx_bytes;
+            (*totals).tx_errors = tx_errors;
+            (*totals).rx_dropped = rx_dropped;
+            (*totals).tx_dropped = tx_dropped;
+            (*totals).rx_length_errors = rx_length_errors;
+            (*totals).rx_frame_errors = rx_frame_errors;
+            (*totals).tx_fifo_errors = tx_fifo_errors;
+        }
+    }
+
+    extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
+        // SAFETY: The stack passes a registered device of ours.
+        let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+        O::tx_timeout(dev, data, queue as usize);
+    }
+}

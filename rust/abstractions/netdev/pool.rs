@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page pools: memory for packets that are received, which comes back when they are gone.
+//!
+//! C header: [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h).
+
+use crate::skb::SkBuff;
+use core::ptr::NonNull;
+use kernel::{
+    device,
+    error::from_err_ptr,
+    prelude::*, //
+};
+use virtio_bindings as bindings;
+
+/// Bytes at the end of a buffer that [`PoolBuffer::build`] needs.
+pub const SHARED_INFO_ROOM: u32 = bindings::VIRTIO_SKB_SHARED_INFO_ROOM;
+
+/// Bytes that are left free before a packet in a buffer for one.
+pub const RX_PAD: u32 = IP_ALIGN + {
+    // C: `NET_SKB_PAD`.
+    let line = bindings::VIRTIO_L1_CACHE_BYTES;
+    if line > 32 {
+        line
+    } else {
+        32
+    }
+};
+
+/// Bytes that the platform wants before an Ethernet header, for what is behind it to be aligned.
+pub const IP_ALIGN: u32 = bindings::NET_IP_ALIGN;
+
+/// What the size of a buffer is counted in, in bytes.
+const UNIT: u32 = 64;
+
+/// In the second word of a buffer: that its pool has mapped it.
+const MAPPED: u16 = 1 << 15;
+
+/// A page pool.
+///
+/// # Invariants
+///
+/// `pool` is valid, and used by one at a time.
+pub(crate) struct PagePool {
+    pool: NonNull<bindings::page_pool>,
+    mapped: bool,
+}
+
+impl PagePool {
+    /// Makes a pool of about `size` pages for what `napi` of `dev` polls, on NUMA node `node`, or -1.
+    /// It maps them for `device` if there is one.  May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The context is disabled; it outlives the pool, which one at a time uses.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `E2BIG` if it is too large.
+    pub(crate) unsafe fn new(
+        dev: *mut bindings::net_device,
+        napi: *mut bindings::napi_struct,
+        size: u32,
+        node: i32,
+        device: Option<&device::Device>,
+    ) -> Result<Self> {
+        let mut params = bindings::page_pool_params::default();
+        // SAFETY: Plain numbers and pointers, of which all are valid.
+        unsafe {
+            let fast = params.__bindgen_anon_1.__bindgen_anon_1.as_mut();
+            fast.pool_size = size;
+            fast.nid = node;
+            fast.napi = napi;
+            if let Some(device) = device {
+                // `Device` is transparent.
+                fast.dev = core::ptr::from_ref(device).cast_mut().cast();
+                fast.dma_dir = bindings::dma_data_direction::DMA_FROM_DEVICE;
+                fast.max_len = bindings::PAGE_SIZE as u32;
+            }
+            let slow = &mut params.__bindgen_anon_2.__bindgen_anon_1;
+            slow.netdev = dev;
+            if device.is_some() {
+                slow.flags =
+                    bindings::VIRTIO_PP_FLAG_DMA_MAP | bindings::VIRTIO_PP_FLAG_DMA_SYNC_DEV;
+            }
+        }
+        // SAFETY: By the contract.
+        let pool = from_err_ptr(unsafe { bindings::page_pool_create(&params) })?;
+        // INVARIANT: Made just now; by the contract.
+        Ok(Self {
+            pool: NonNull::new(pool.cast()).ok_or(ENOMEM)?,
+            mapped: device.is_some(),
+        })
+    }
+}
+
+impl Drop for PagePool {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.  It goes when its pages are all back.
+        unsafe { bindings::page_pool_destroy(self.pool.as_ptr()) };
+    }
+}
+
+/// The page pool of a queue, for who has the queue.
+pub struct Memory<'a>(pub(crate) Option<&'a PagePool>);
+
+impl Memory<'_> {
+    /// Allocates a buffer of at least `size` bytes, at most a page, rounded up to cache lines.  The
+    /// whole of it is lent to the device unless another part is ([`PoolBuffer::lend`]).  May sleep
+    /// if it is said so.
+    #[inline]
+    pub fn alloc(&self, size: u32, may_sleep: bool) -> Option<PoolBuffer> {
+        let pool = self.0?;
+        let mut size = size.next_multiple_of(UNIT);
+        if size == 0 || size as usize > bindings::PAGE_SIZE {
+            return None;
+        }
+        let flags = if may_sleep {
+            bindings::GFP_KERNEL
+        } else {
+            bindings::GFP_ATOMIC
+        };
+        // SAFETY: By the type invariants.
+        let start = unsafe {
+            bindings::virtio_page_pool_alloc_va(
+                pool.pool.as_ptr(),
+                &mut size,
+                flags | bindings::__GFP_NOWARN,
+            )
+        };
+        let start = NonNull::new(start)?.cast::<u8>();
+        let size = size - size % UNIT;
+        // INVARIANT: So many bytes at least, of which nobody else knows.
+        Some(PoolBuffer {
+            start,
+            size,
+            mapped: pool.mapped,
+            lent: (0, size),
+        })
+    }
+}
+
+/// A piece of a page of a page pool.
+///
+/// # Invariants
+///
+/// - `start` and the `size` bytes behind it are in one page of a page pool, and ours; `size` is a
+///   multiple of [`UNIT`], at most a page;
+/// - the pool has mapped it if and only if `mapped`;
+/// - `lent`, offset and length, is in it.
+pub struct PoolBuffer {
+    start: NonNull<u8>,
+    size: u32,
+    mapped: bool,
+    lent: (u32, u32),
+}
+
+// SAFETY: Memory, with one owner.
+unsafe impl Send for PoolBuffer {}
+
+impl PoolBuffer {
+    /// Bytes of it.
+    #[inline]
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Sets which part the device is to write to; as much of it as there is.
+    #[inline]
+    pub fn lend(&mut self, offset: u32, len: u32) {
+        let offset = offset.min(self.size);
+        // INVARIANT: In bounds.
+        self.lent = (offset, len.min(self.size - offset));
+    }
+
+    pub(crate) fn lent(&self) -> (u32, u32) {
+        self.lent
+    }
+
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mapped
+    }
+
+    /// Its page, and where it begins there.
+    #[inline]
+    pub(crate) fn page(&self) -> (NonNull<bindings::page>, u32) {
+        // SAFETY: By the type invariants, in a page.
+        unsafe {
+            let page = bindings::virtio_virt_to_head_page(self.start.as_ptr().cast());
+            let before = bindings::virtio_page_address(page).addr();
+            let offset = self.start.as_ptr().addr().wrapping_sub(before);
+            (NonNull::new_unchecked(page), offset as u32)
+        }
+    }
+
+    /// Where the device finds byte `offset`, if the pool has mapped it.
+    #[inline]
+    pub(crate) fn dma_address(&self, offset: u32) -> u64 {
+        let (page, before) = self.page();
+        // SAFETY: By the type invariants, a page of a pool.
+        let address = unsafe { bindings::virtio_page_pool_get_dma_addr(page.as_ptr()) };
+        address.wrapping_add((before + offset).into())
+    }
+
+    #[inline]
+    pub(crate) fn into_raw(self) -> (NonNull<u8>, u16) {
+        let mut word = (self.size / UNIT) as u16;
+        if self.mapped {
+            word |= MAPPED;
+        }
+        let start = self.start;
+        core::mem::forget(self);
+        (start, word)
+    }
+
+    /// # Safety
+    ///
+    /// Both come from `into_raw`, and are used once.
+    #[inline]
+    pub(crate) unsafe fn from_raw(start: NonNull<u8>, word: u16) -> Self {
+        let size = u32::from(word & !MAPPED) * UNIT;
+        // INVARIANT: By the contract.
+        Self {
+            start,
+            size,
+            mapped: word & MAPPED != 0,
+            lent: (0, size),
+        }
+    }
+
+    fn pool(&self) -> *mut bindings::page_pool {
+        // SAFETY: By the type invariants, in a page of a pool.
+        unsafe { bindings::virtio_page_pool_of(self.start.as_ptr().cast()) }
+    }
+
+    /// Looks at what the device wrote: `len` bytes from `offset` on.  False if they are not in the
+    /// buffer.
+    #[inline]
+    pub fn sync(&self, offset: u32, len: u32) -> bool {
+        if offset > self.size || len > self.size - offset {
+            return false;
+        }
+        if self.mapped {
+            let (page, before) = self.page();
+            // SAFETY: By the type invariants; in bounds.
+            unsafe {
+                bindings::virtio_page_pool_dma_sync_for_cpu(
+                    self.pool(),
+                    page.as_ptr(),
+                    before + offset,
+                    len,
+                );
+            }
+        }
+        true
+    }
+
+    /// Whether there is room behind so many bytes from `offset` on for [`PoolBuffer::build`].
+    #[inline]
+    pub fn has_room_behind(&self, offset: u32, len: u32) -> bool {
+        let end = u64::from(offset) + u64::from(len) + u64::from(SHARED_INFO_ROOM);
+        end <= self.size.into()
+    }
+
+    /// Copies from `offset` on, each byte read once; false if that is not in the buffer.
+    #[inline]
+    pub fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
+        let len = to.len();
+        if offset > self.size || len > (self.size - offset) as usize {
+            return false;
+        }
+        // SAFETY: In bounds.
+        unsafe { self.copy_to(offset, to.as_mut_ptr(), len) };
+        true
+    }
+
+    /// Copies `len` bytes from `offset` on.
+    ///
+    /// # Safety
+    ///
+    /// There are as many, and room for them at `to`.
+    #[inline]
+    pub(crate) unsafe fn copy_to(&self, offset: u32, to: *mut u8, len: usize) {
+        // SAFETY: By the contract.  A device that still writes to it changes bytes of the copy at
+        // most.
+        unsafe {
+            let from = self.start.add(offset as usize).as_ptr();
+            core::ptr::copy_nonoverlapping(from, to, len);
+        }
+    }
+
+    /// Makes a packet of `len` bytes from `offset` on, with no copy, and goes with it (C:
+    /// `build_skb`).  Bottom half.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, if there is no memory, or not [`SHARED_INFO_ROOM`] behind the packet.
+    #[inline]
+    pub fn build(self, offset: u32, len: u32) -> Result<SkBuff, Self> {
+        if !self.has_room_behind(offset, len) {
+            return Err(self);
+        }
+        // SAFETY: The buffer is ours, and has room for what is at its end.
+        let skb = unsafe { bindings::build_skb(self.start.as_ptr().cast(), self.size) };
+        let Some(skb) = NonNull::new(skb) else {
+            return Err(self);
+        };
+        // The packet has it now.
+        core::mem::forget(self);
+        // SAFETY: Made just now, with that much room; its memory is of a page pool.
+        unsafe {
+            bindings::virtio_skb_reserve(skb.as_ptr(), offset as i32);
+            bindings::virtio___skb_put(skb.as_ptr(), len);
+            bindings::virtio_skb_mark_for_recycle(skb.as_ptr());
+            Ok(SkBuff::from_raw(skb))
+        }
+    }
+
+    /// Gives it back to its pool; `direct` in the bottom half of the pool's own context.
+    #[inline]
+    pub(crate) fn put(self, direct: bool) {
+        let start = self.start;
+        let pool = self.pool();
+        core::mem::forget(self);
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_page_pool_put_va(pool, start.as_ptr().cast(), direct) };
+    }
+}
+
+impl Drop for PoolBuffer {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::virtio_page_pool_put_va(self.pool(), self.start.as_ptr().cast(), false)
+        };
+    }
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An interface that nobody sees, with packets and buffers.
+
+use crate::{
+    bridge::Outgoing,
+    device::{
+        feature,
+        DeviceRef,
+        NewDevice, //
+    },
+    ethtool::{
+        Channels,
+        LinkSettings,
+        Rings, //
+    },
+    napi::{
+        Napi,
+        Poll,
+        Polled,
+        Polling,
+        QueueType, //
+    },
+    operations::{
+        Operations,
+        TxOutcome, //
+    },
+    pool::{
+        PoolBuffer,
+        SHARED_INFO_ROOM, //
+    },
+    skb::{
+        Assembly,
+        SkBuff,
+        MAX_FRAGS, //
+    },
+    statistics::Totals,
+    tx_queue::TxGuard,
+    ETH_ALEN, //
+};
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use virtio::packets::{
+    Packet,
+    Place,
+    Suppressor, //
+};
+use virtio_bindings as bindings;
+use virtio_spec::{
+    net::{
+        self,
+        header::{
+            Checksum,
+            Layout, //
+        }, //
+    },
+    transport::Version1,
+    Features, //
+};
+
+struct Silent;
+
+impl Operations for Silent {
+    type Data = ();
+    type Tx = u32;
+
+    const NAME: &'static str = "silent";
+    const VERSION: &'static str = "1";
+    const RX_STATISTICS: &'static [&'static str] = &[];
+    const TX_STATISTICS: &'static [&'static str] = &[];
+
+    fn open(_dev: &DeviceRef<Self>, _data: &()) -> Result {
+        Ok(())
+    }
+
+    fn stop(_dev: &DeviceRef<Self>, _data: &()) {}
+
+    fn start_xmit(
+        _data: &(),
+        _tx: TxGuard<'_, Self>,
+        _index: usize,
+        _skb: SkBuff,
+        _more: bool,
+    ) -> TxOutcome {
+        TxOutcome::Dropped
+    }
+
+    fn totals(_data: &()) -> Totals {
+        Totals::default()
+    }
+
+    fn set_mac_address(_data: &(), _address: &[u8; ETH_ALEN]) -> Result {
+        Ok(())
+    }
+
+    fn tx_timeout(_dev: &DeviceRef<Self>, _data: &(), _index: usize) {}
+
+    fn bus_name(_data: &()) -> &CStr {
+        c"nowhere"
+    }
+
+    fn rings(_data: &()) -> Rings {
+        Rings::default()
+    }
+
+    fn channels(_data: &()) -> Channels {
+        Channels::default()
+    }
+
+    fn link_settings(_data: &()) -> LinkSettings {
+        LinkSettings::UNKNOWN
+    }
+
+    fn set_link_settings(_data: &(), _settings: LinkSettings) {}
+
+    fn rx_statistics(_data: &(), _index: usize, _values: &mut [u64]) {}
+
+    fn tx_statistics(_data: &(), _index: usize, _values: &mut [u64]) {}
+}
+
+/// Finds nothing.
+struct Idle;
+
+impl Poll<Silent> for Idle {
+    type Suppress = Option<Suppressor>;
+
+    fn poll(&mut self, _polling: &Polling<'_, Silent>) -> Polled<Option<Suppressor>> {
+        Polled::Idle(0, None)
+    }
+}
+
+type IdleNapi = Pin<KBox<Napi<Silent, Idle>>>;
+
+/// A device with two queues.
+fn device() -> Result<NewDevice<Silent>> {
+    let parent = kernel::faux::Registration::new(c"netdev_test", None)?;
+    let mut tx = KVec::new();
+    for at in 0..2 {
+        tx.push(at, GFP_KERNEL)?;
+    }
+    NewDevice::new(parent.as_ref(), tx)
+}
+
+/// Runs `f` with a way to allocate buffers.
+fn with_buffers(f: impl FnOnce(&dyn Fn(u32) -> Result<PoolBuffer>) -> Result) -> Result {
+    let device = device()?;
+    let napi: IdleNapi = Napi::new(&device, QueueType::Rx, 0, Idle)?;
+    napi.set_pool(16, -1, None)?;
+    napi.with_disabled(|_, memory| f(&|size| memory.alloc(size, true).ok_or(ENOMEM)))
+        .ok_or(EBUSY)?
+}
+
+/// A packet with `head` bytes before it and room for `room`.
+fn packet(head: i32, room: u32) -> Result<SkBuff> {
+    // SAFETY: Allocated just now, and large enough.
+    unsafe {
+        let skb = NonNull::new(bindings::virtio_alloc_skb(head as u32 + room)).ok_or(ENOMEM)?;
+        bindings::virtio_skb_reserve(skb.as_ptr(), head);
+        Ok(SkBuff::from_raw(skb))
+    }
+}
+
+/// Pieces of a packet: their lengths, and the first bytes of each.
+fn lengths(packet: &Outgoing) -> Result<KVec<u32>> {
+    let mut lengths = KVec::new();
+    packet.pieces(|place| {
+        let len = match place {
+            Place::Pages(piece) => piece.len,
+            Place::Mapped(_, len) => len,
+        };
+        lengths.push(len, GFP_KERNEL).map_err(Error::from)
+    })?;
+    Ok(lengths)
+}
+
+fn pieces(buffer: &PoolBuffer) -> Result<(u32, u32)> {
+    let mut all = KVec::new();
+    buffer.pieces(|place| match place {
+        Place::Pages(piece) => all
+            .push((piece.offset, piece.len), GFP_KERNEL)
+            .map_err(Error::from),
+        Place::Mapped(..) => Err(EINVAL),
+    })?;
+    all.first().copied().ok_or(EINVAL)
+}
+
+#[kunit_tests(netdev)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_device_is_as_it_was_said_to_be() -> Result {
+        let mut device = device()?;
+        device.set_features(feature::SG | feature::RXCSUM, feature::SG);
+        device.set_mtu(1400, 9000);
+        device.set_needed_headroom(12);
+        let address = [2, 0, 0, 0, 0, 9];
+        assert!(device.set_address(Some(&address)) == address);
+        let random = device.set_address(None);
+        // Locally administered, and of one interface.
+        assert_eq!(random[0] & 3, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_kept_of_a_queue_is_behind_its_lock() -> Result {
+        let device = device()?;
+        let core = device.core();
+        if let Some(mut tx) = core.lock_tx(1) {
+            assert_eq!(*tx, 1);
+            *tx = 7;
+            // SAFETY: Bottom halves are off while the first one is locked.
+            unsafe {
+                assert!(core.try_lock_tx_here(1).is_none());
+                assert!(core.try_lock_tx_here(0).is_some());
+                assert_eq!(core.lock_tx_here(0).map(|tx| *tx), Some(0));
+            }
+        }
+        assert_eq!(core.lock_tx(1).map(|tx| *tx), Some(7));
+        assert!(core.lock_tx(2).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_pool_is_for_who_is_not_polled() -> Result {
+        let device = device()?;
+        let napi: IdleNapi = Napi::new(&device, QueueType::Rx, 0, Idle)?;
+        // There is none yet.
+        let buffer = napi.with_disabled(|_, memory| memory.alloc(64, true).is_some());
+        assert_eq!(buffer, Some(false));
+        napi.set_pool(16, -1, None)?;
+        let size = napi.with_disabled(|_, memory| memory.alloc(1, true).map(|b| b.size()));
+        assert_eq!(size, Some(Some(64)));
+        let large = napi.with_disabled(|_, memory| memory.alloc(4097, true).is_some());
+        assert_eq!(large, Some(false));
+        Ok(())
+    }
+
+    #[test]
+    fn a_buffer_is_lent_in_bounds_and_comes_back_whole() -> Result {
+        with_buffers(|alloc| {
+            let mut buffer = alloc(1000)?;
+            let size = buffer.size();
+            assert!(size >= 1000 && size % 64 == 0);
+            let (start, len) = pieces(&buffer)?;
+            assert_eq!(len, size);
+            buffer.lend(64, 100);
+            assert!(pieces(&buffer)? == (start + 64, 100));
+            buffer.lend(size - 4, 100);
+            assert!(pieces(&buffer)? == (start + size - 4, 4));
+            buffer.lend(size + 4, 100);
+            assert!(pieces(&buffer)? == (start + size, 0));
+            let (data, word) = Packet::into_raw(buffer);
+            // SAFETY: Taken apart just now.
+            let buffer: PoolBuffer = unsafe { Packet::from_raw(data, word) };
+            assert!(pieces(&buffer)? == (start, size));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_packet_is_built_only_where_there_is_room() -> Result {
+        with_buffers(|alloc| {
+            let buffer = alloc(2048)?;
+            let most = buffer.size() - SHARED_INFO_ROOM;
+            let buffer = match buffer.build(64, most - 63) {
+                Err(buffer) => buffer,
+                Ok(_) => return Err(EINVAL),
+            };
+            let buffer = match buffer.build(u32::MAX, 2) {
+                Err(buffer) => buffer,
+                Ok(_) => return Err(EINVAL),
+            };
+            let skb = buffer.build(64, most - 64).map_err(|_| EINVAL)?;
+            assert_eq!(skb.len(), most - 64);
+            assert_eq!(skb.head_len(), most - 64);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn pieces_are_appended_one_by_one_also_when_there_are_many() -> Result {
+        with_buffers(|alloc| {
+            let mut assembly = Assembly::new(packet(0, 64)?);
+            // More than fit into two packets; they are of one page now and then.
+            let count = 2 * MAX_FRAGS as u32 + 8;
+            for _ in 0..count {
+                let buffer = alloc(2048)?;
+                // With a gap, so that they do not grow together.
+                assembly.append(buffer, 64, 100).map_err(|_| EINVAL)?;
+            }
+            let skb = assembly.finish();
+            assert_eq!(skb.len(), count * 100);
+            assert_eq!(skb.head_len(), 0);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn what_is_not_in_a_buffer_is_not_appended() -> Result {
+        with_buffers(|alloc| {
+            let mut skb = packet(0, 64)?;
+            let buffer = alloc(64)?;
+            assert!(!skb.append_copy(&buffer, buffer.size(), 1));
+            assert!(!skb.append_copy(&buffer, 0, skb.tailroom() + 1));
+            assert!(skb.append_copy(&buffer, 32, 32));
+            assert_eq!(skb.len(), 32);
+            let mut assembly = Assembly::new(skb);
+            let size = buffer.size();
+            let buffer = assembly.append(buffer, 1, size).err().ok_or(EINVAL)?;
+            let buffer = assembly.append(buffer, size + 1, 0).err().ok_or(EINVAL)?;
+            assert!(assembly.append(buffer, 0, size).is_ok());
+            assert_eq!(assembly.finish().len(), 32 + size);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_header_goes_in_front_if_there_is_room() -> Result {
+        with_buffers(|alloc| {
+            let buffer = alloc(64)?;
+            let header = [7; 12];
+            for (head, any_layout, expected) in [
+                (12, true, &[76][..]),
+                (64, false, &[12, 64]),
+                (11, true, &[12, 64]),
+            ] {
+                let mut skb = packet(head, 64)?;
+                assert!(skb.append_copy(&buffer, 0, 64));
+                // SAFETY: There are that many bytes before it, or less are looked at.
+                let in_front = unsafe { (*skb.as_raw()).data.sub(1) };
+                let outgoing = Outgoing::new(skb, &header, any_layout).map_err(|_| EINVAL)?;
+                assert!(*lengths(&outgoing)? == *expected);
+                if expected.len() == 1 {
+                    // SAFETY: As above.
+                    assert_eq!(unsafe { in_front.read() }, 7);
+                }
+                // It is not part of the packet.
+                assert_eq!(outgoing.into_skb().len(), 64);
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_device_may_say_that_a_checksum_is_good() -> Result {
+        let features = Features::EMPTY.with::<Version1>().with::<net::GuestCsum>();
+        let layout = Layout::new(features);
+        let mut bytes = [0; 12];
+        bytes[0] = net::hdr_flag::DATA_VALID;
+        let header = layout.read(&bytes, 100).map_err(|_| EINVAL)?;
+        let received = header.check(88).map_err(|_| EINVAL)?;
+        assert!(received.checksum == Checksum::Valid { in_tunnel: false });
+        let mut skb = packet(0, 128)?;
+        skb.set_offload(&received, &header, true)?;
+        // SAFETY: A packet of ours.
+        let summed = unsafe { bindings::virtio_skb_ip_summed(skb.as_raw()) };
+        assert_eq!(u32::from(summed), bindings::CHECKSUM_UNNECESSARY);
+        Ok(())
+    }
+}

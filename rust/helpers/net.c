@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/etherdevice.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/virtio_net.h>
+#include <net/page_pool/helpers.h>
+
+#ifdef CONFIG_PAGE_POOL
+
+/* Network devices. */
+
+__rust_helper void *rust_helper_virtio_netdev_priv(const struct net_device *dev)
+{
+	return netdev_priv(dev);
+}
+
+__rust_helper void rust_helper_virtio_netdev_add_priv_flags(struct net_device *dev, u32 flags)
+{
+	dev->priv_flags |= flags;
+}
+
+__rust_helper void rust_helper_virtio_eth_hw_addr_set(struct net_device *dev, const u8 *addr)
+{
+	eth_hw_addr_set(dev, addr);
+}
+
+__rust_helper void rust_helper_virtio_eth_hw_addr_random(struct net_device *dev)
+{
+	eth_hw_addr_random(dev);
+}
+
+__rust_helper bool rust_helper_virtio_netif_running(const struct net_device *dev)
+{
+	return netif_running(dev);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_lock_bh(struct net_device *dev)
+{
+	netif_tx_lock_bh(dev);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_unlock_bh(struct net_device *dev)
+{
+	netif_tx_unlock_bh(dev);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_stop_all_queues(struct net_device *dev)
+{
+	netif_tx_stop_all_queues(dev);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_wake_all_queues(struct net_device *dev)
+{
+	netif_tx_wake_all_queues(dev);
+}
+
+/* Transmit queues. */
+
+__rust_helper struct netdev_queue *rust_helper_virtio_netdev_get_tx_queue(const struct net_device *dev,
+									   unsigned int index)
+{
+	return netdev_get_tx_queue(dev, index);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_queue_lock(struct netdev_queue *txq)
+{
+	__netif_tx_lock(txq, smp_processor_id());
+}
+
+__rust_helper bool rust_helper_virtio_netif_tx_queue_trylock(struct netdev_queue *txq)
+{
+	return __netif_tx_trylock(txq);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_queue_unlock(struct netdev_queue *txq)
+{
+	__netif_tx_unlock(txq);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_queue_stop(struct netdev_queue *txq)
+{
+	netif_tx_stop_queue(txq);
+}
+
+__rust_helper bool rust_helper_virtio_netif_tx_queue_stopped(const struct netdev_queue *txq)
+{
+	return netif_tx_queue_stopped(txq);
+}
+
+__rust_helper bool rust_helper_virtio_netdev_tx_sent(struct netdev_queue *txq, unsigned int bytes,
+						     bool more)
+{
+	return __netdev_tx_sent_queue(txq, bytes, more);
+}
+
+__rust_helper void rust_helper_virtio_netdev_tx_completed(struct netdev_queue *txq,
+							  unsigned int packets, unsigned int bytes)
+{
+	netdev_tx_completed_queue(txq, packets, bytes);
+}
+
+__rust_helper void rust_helper_virtio_netdev_tx_reset(struct netdev_queue *txq)
+{
+	netdev_tx_reset_queue(txq);
+}
+
+__rust_helper bool rust_helper_virtio_netdev_xmit_more(void)
+{
+	return netdev_xmit_more();
+}
+
+/* NAPI. */
+
+__rust_helper void rust_helper_virtio_netif_napi_add_config(struct net_device *dev,
+							    struct napi_struct *napi,
+							    int (*poll)(struct napi_struct *, int),
+							    int index)
+{
+	netif_napi_add_config(dev, napi, poll, index);
+}
+
+__rust_helper void rust_helper_virtio_netif_napi_add_tx(struct net_device *dev,
+							struct napi_struct *napi,
+							int (*poll)(struct napi_struct *, int))
+{
+	netif_napi_add_tx(dev, napi, poll);
+}
+
+__rust_helper void rust_helper_virtio_netif_napi_del(struct napi_struct *napi)
+{
+	netif_napi_del(napi);
+}
+
+__rust_helper void rust_helper_virtio_napi_schedule(struct napi_struct *napi)
+{
+	napi_schedule(napi);
+}
+
+__rust_helper void rust_helper_virtio_skb_receive(struct napi_struct *napi, struct sk_buff *skb)
+{
+	skb->protocol = eth_type_trans(skb, napi->dev);
+	napi_gro_receive(napi, skb);
+}
+
+__rust_helper void rust_helper_virtio_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+__rust_helper void rust_helper_virtio_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+/* Socket buffers. */
+
+__rust_helper unsigned int rust_helper_virtio_skb_headlen(const struct sk_buff *skb)
+{
+	return skb_headlen(skb);
+}
+
+__rust_helper unsigned int rust_helper_virtio_skb_headroom(const struct sk_buff *skb)
+{
+	return skb_headroom(skb);
+}
+
+__rust_helper int rust_helper_virtio_skb_tailroom(const struct sk_buff *skb)
+{
+	return skb_tailroom(skb);
+}
+
+__rust_helper bool rust_helper_virtio_skb_header_cloned(const struct sk_buff *skb)
+{
+	return skb_header_cloned(skb);
+}
+
+__rust_helper struct skb_shared_info *rust_helper_virtio_skb_shinfo(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb);
+}
+
+__rust_helper u8 rust_helper_virtio_skb_ip_summed(const struct sk_buff *skb)
+{
+	return skb->ip_summed;
+}
+
+__rust_helper int rust_helper_virtio_skb_checksum_start_offset(const struct sk_buff *skb)
+{
+	return skb_checksum_start_offset(skb);
+}
+
+__rust_helper u16 rust_helper_virtio_skb_csum_offset(const struct sk_buff *skb)
+{
+	return skb->csum_offset;
+}
+
+__rust_helper u16 rust_helper_virtio_skb_get_queue_mapping(const struct sk_buff *skb)
+{
+	return skb_get_queue_mapping(skb);
+}
+
+__rust_helper void rust_helper_virtio_skb_tx_timestamp(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+}
+
+__rust_helper int rust_helper_virtio_skb_linearize(struct sk_buff *skb)
+{
+	return skb_linearize(skb);
+}
+
+__rust_helper struct page *rust_helper_virtio_skb_frag_page(const skb_frag_t *frag)
+{
+	return skb_frag_page(frag);
+}
+
+__rust_helper unsigned int rust_helper_virtio_skb_frag_off(const skb_frag_t *frag)
+{
+	return skb_frag_off(frag);
+}
+
+__rust_helper unsigned int rust_helper_virtio_skb_frag_size(const skb_frag_t *frag)
+{
+	return skb_frag_size(frag);
+}
+
+__rust_helper void rust_helper_virtio_dev_kfree_skb_any(struct sk_buff *skb)
+{
+	dev_kfree_skb_any(skb);
+}
+
+__rust_helper struct sk_buff *rust_helper_virtio_alloc_skb(unsigned int size)
+{
+	return alloc_skb(size, GFP_ATOMIC);
+}
+
+__rust_helper void rust_helper_virtio_skb_reserve(struct sk_buff *skb, int len)
+{
+	skb_reserve(skb, len);
+}
+
+__rust_helper void *rust_helper_virtio___skb_put(struct sk_buff *skb, unsigned int len)
+{
+	return __skb_put(skb, len);
+}
+
+__rust_helper void rust_helper_virtio_skb_mark_for_recycle(struct sk_buff *skb)
+{
+	skb_mark_for_recycle(skb);
+}
+
+__rust_helper bool rust_helper_virtio_skb_can_coalesce(struct sk_buff *skb, int frags,
+						       const struct page *page, int offset)
+{
+	return skb_can_coalesce(skb, frags, page, offset);
+}
+
+__rust_helper void rust_helper_virtio_skb_set_next(struct sk_buff *skb, struct sk_buff *next)
+{
+	skb->next = next;
+}
+
+__rust_helper void rust_helper_virtio_skb_add_rx_frag(struct sk_buff *skb, int at, struct page *page,
+						      int offset, int size, unsigned int truesize)
+{
+	skb_add_rx_frag(skb, at, page, offset, size, truesize);
+}
+
+__rust_helper void rust_helper_virtio_skb_prepare_receive(struct sk_buff *skb, struct net_device *dev,
+							   u16 queue)
+{
+	skb->dev = dev;
+	skb_set_network_header(skb, ETH_HLEN);
+	skb_record_rx_queue(skb, queue);
+}
+
+__rust_helper void rust_helper_virtio_skb_checksum_unnecessary(struct sk_buff *skb, u8 level)
+{
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = level;
+}
+
+__rust_helper int rust_helper_virtio_virtio_net_hdr_to_skb(struct sk_buff *skb,
+						    const struct virtio_net_hdr *hdr, bool little_endian)
+{
+	return virtio_net_hdr_to_skb(skb, hdr, little_endian);
+}
+
+/* Page pools. */
+
+__rust_helper void *rust_helper_virtio_page_pool_alloc_va(struct page_pool *pool, unsigned int *size,
+							  gfp_t gfp)
+{
+	return page_pool_alloc_va(pool, size, gfp);
+}
+
+__rust_helper void rust_helper_virtio_page_pool_put_va(struct page_pool *pool, void *va, bool direct)
+{
+	page_pool_free_va(pool, va, direct);
+}
+
+__rust_helper struct page_pool *rust_helper_virtio_page_pool_of(const void *va)
+{
+	return netmem_get_pp(page_to_netmem(virt_to_head_page(va)));
+}
+
+__rust_helper struct page *rust_helper_virtio_virt_to_head_page(const void *va)
+{
+	return virt_to_head_page(va);
+}
+
+__rust_helper void *rust_helper_virtio_page_address(const struct page *page)
+{
+	return page_address(page);
+}
+
+__rust_helper dma_addr_t rust_helper_virtio_page_pool_get_dma_addr(const struct page *page)
+{
+	return page_pool_get_dma_addr(page);
+}
+
+__rust_helper void rust_helper_virtio_page_pool_dma_sync_for_cpu(const struct page_pool *pool,
+								 const struct page *page, u32 offset,
+								 u32 size)
+{
+	page_pool_dma_sync_for_cpu(pool, page, offset, size);
+}
+
+#endif
