@@ -2,12 +2,13 @@
 #
 # The verbs of this tree; `make help` lists them.  What they do is in tools/.
 #
-# KDIR, MO, V, KSRC, RUSTC, LLVM, BINDGEN, INSTALL_MOD_PATH and SUITES reach the tools through the
-# environment.  Recipes start with `+` so that -j reaches the kernel's make.
+# KDIR, MO, V, KSRC, RUSTC, LLVM, BINDGEN, INSTALL_MOD_PATH, EXPERIMENTAL and SUITES reach the tools
+# through the environment.  Recipes start with `+` so that -j reaches the kernel's make.
 
 KERNEL ?= release
 
-$(foreach v,KDIR MO V KSRC RUSTC HOSTRUSTC RUSTDOC RUSTFMT LLVM BINDGEN INSTALL_MOD_PATH, \
+$(foreach v,KDIR MO V KSRC RUSTC HOSTRUSTC RUSTDOC RUSTFMT LLVM BINDGEN INSTALL_MOD_PATH \
+	EXPERIMENTAL, \
 	$(if $(filter undefined,$(origin $(v))),,$(eval export $(v))))
 unexport MAKEOVERRIDES
 
@@ -36,7 +37,7 @@ help:
 	@echo '  kernel           both guest kernels, release and debug (Debian source, or KSRC=DIR)'
 	@echo '  guest-root       the root file system for guests with a full userspace'
 	@echo 'Install:'
-	@echo '  modules_install  into updates/ of the kernel'\''s modules (INSTALL_MOD_PATH=)'
+	@echo '  modules_install  into updates/ of the kernel'\''s modules (INSTALL_MOD_PATH=); EXPERIMENTAL=1: virtio_net too'
 	@echo '  uninstall        undo that'
 	@echo '  clean            remove what was built for the modules'
 	@echo '  distclean        remove build/ (the cache with kernels and guest root stays)'

@@ -4,7 +4,7 @@
 import time
 from pathlib import Path
 
-from guest import build, console, paths
+from guest import build, console, modules, paths
 
 from check import command, ktap
 from check.ktap import FAIL, PASS, Case
@@ -43,6 +43,7 @@ def run(report: Report, long: bool) -> None:
     logs = log.parent
     argv = (
         *(GUEST, "run", "--kernel", "debug", "--kunit", "--timeout", f"{TIMEOUT:g}", "--log", str(logs)),
+        *(arg for name in modules.EXPERIMENTAL for arg in ("--swap", f"{name}=rust")),
         *("--", LOAD_ALL),
     )
     status = command.execute(argv, log, {}, TIMEOUT + 60)

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from guest import apt, kernel, modules, paths, rust_project, step, toolchain
@@ -104,11 +105,33 @@ def installed(target: Target) -> Path:
 
 
 def install(flavour: str) -> None:
-    """modules_install: into updates/, which depmod prefers to the kernel's own directory."""
+    """modules_install: into updates/, which depmod prefers to the kernel's own; not what is experimental."""
     build(flavour)
     target = Target(flavour)
     # With INSTALL_MOD_PATH the kernel's make runs depmod there; without modules.order that fails.
     step.run("modules_install", f"installing modules into {installed(target)}", target.make("modules_install"))
+    if os.environ.get("EXPERIMENTAL") != "1":
+        where = installed(target)
+        if remove(path for name in modules.EXPERIMENTAL for path in where.glob(f"**/{name}.ko*")):
+            depmod(target)
+
+
+def remove(files: Iterable[Path]) -> int:
+    """Remove FILES, and tell how many there were."""
+    removed = 0
+    for path in list(files):
+        path.unlink()
+        removed += 1
+    return removed
+
+
+def depmod(target: Target) -> None:
+    """Have the modules that are installed listed anew."""
+    base = os.environ.get("INSTALL_MOD_PATH") or "/"
+    command = ["depmod", "-b", base, target.version]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"depmod failed: {done.stderr.strip()}")
 
 
 def uninstall(flavour: str) -> None:
@@ -116,18 +139,10 @@ def uninstall(flavour: str) -> None:
     target = Target(flavour)
     where = installed(target)
     ours = [path.relative_to(target.output) for path in sorted(target.output.rglob("*.ko"))]
-    removed = 0
-    for name in ours:
-        for path in where.glob(f"{name}*"):
-            path.unlink()
-            removed += 1
+    removed = remove(path for name in ours for path in where.glob(f"{name}*"))
     if where.is_dir() and not any(where.iterdir()):
         where.rmdir()
-    base = os.environ.get("INSTALL_MOD_PATH") or "/"
-    command = ["depmod", "-b", base, target.version]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"depmod failed: {done.stderr.strip()}")
+    depmod(target)
     print(f"removed {removed} modules from {where}")
 
 

@@ -85,6 +85,13 @@ class Choice(unittest.TestCase):
         choose(selection, "rust", {"virtio_rng": "c"})
         self.assertEqual(selection.line(), "virtio_ring=rust virtio=rust virtio_rng=c virtio_blk=c")
 
+    def test_experimental_only_if_asked_for(self) -> None:
+        for swaps, whose in (({}, "c"), ({"virtio_net": "rust"}, "rust")):
+            selection = self.selection()
+            selection.c["virtio_net"] = selection.rust["virtio_net"] = Path("virtio_net.ko")
+            choose(selection, "rust", swaps)
+            self.assertEqual(selection.choice["virtio_net"], whose)
+
     def test_c(self) -> None:
         selection = self.selection()
         choose(selection, "c", {})

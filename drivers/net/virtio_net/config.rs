@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The configuration of a device, each field read once an event and checked (specification 5.1.4).
+
+use netdev::{
+    LinkSettings,
+    ETH_ALEN,
+    MIN_MTU, //
+};
+use virtio::device::Device;
+use virtio_spec::{
+    net::{
+        self,
+        Config, //
+    },
+    Features, //
+};
+
+/// Reads so many bytes at `offset`; what does not hold still is `None`.
+fn read<const N: usize>(dev: &Device, offset: usize) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    dev.read_config(offset as u32, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The features to agree on, of those that both have: not what cannot be made use of.
+pub(crate) fn validate(dev: &Device, agreed: Features) -> Features {
+    let mut features = agreed;
+    if features.has::<net::Mtu>() && mtu(dev, features).is_none() {
+        features = features.without::<net::Mtu>();
+    }
+    if !features.has::<net::MrgRxbuf>() {
+        // A buffer has room for a packet of 1500 bytes, and no segments are to be put together.
+        features = features
+            .without::<net::GuestTso4>()
+            .without::<net::GuestTso6>()
+            .without::<net::GuestEcn>()
+            .without::<net::GuestUfo>()
+            .without::<net::GuestUso4>()
+            .without::<net::GuestUso6>();
+    }
+    features
+}
+
+/// The largest MTU in bytes, of a device that has one that can be.
+pub(crate) fn mtu(dev: &Device, features: Features) -> Option<u32> {
+    if !features.has::<net::Mtu>() {
+        return None;
+    }
+    let mtu = u32::from(u16::from_le_bytes(read(dev, Config::MTU.offset())?));
+    (mtu >= MIN_MTU).then_some(mtu)
+}
+
+/// The MAC address, if the device has one.
+pub(crate) fn address(dev: &Device, features: Features) -> Option<[u8; ETH_ALEN]> {
+    if !features.has::<net::Mac>() {
+        return None;
+    }
+    read(dev, Config::MAC.offset())
+}
+
+/// Whether there is a link.
+pub(crate) fn link_is_up(dev: &Device, features: Features) -> bool {
+    if !features.has::<net::Status>() {
+        return true;
+    }
+    let status = read(dev, Config::STATUS.offset()).map_or(0, u16::from_le_bytes);
+    status & net::STATUS_LINK_UP != 0
+}
+
+/// How fast the link is.
+pub(crate) fn link_settings(dev: &Device, features: Features) -> LinkSettings {
+    if !features.has::<net::SpeedDuplex>() {
+        return LinkSettings::UNKNOWN;
+    }
+    let speed = read(dev, Config::SPEED.offset()).map_or(u32::MAX, u32::from_le_bytes);
+    let duplex = read(dev, Config::DUPLEX.offset()).map_or(u8::MAX, |[duplex]| duplex);
+    LinkSettings::checked(speed, duplex)
+}

@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An interface: what is kept while its device comes and goes.
+//!
+//! C source: `virtnet_probe`, `virtnet_remove`, `virtnet_open`, `virtnet_close`,
+//! `virtnet_freeze_down`, `virtnet_restore_up` in `drivers/net/virtio_net.c`.
+
+use crate::{
+    config,
+    operations::Operations,
+    receive::{
+        self,
+        Rx, //
+    },
+    statistics::{
+        RxStatistics,
+        TxStatistics, //
+    },
+    transmit::{
+        self,
+        Tx,
+        TxGuard,
+        TxPoll, //
+    },
+    PAIR,
+    RX,
+    TX, //
+};
+use kernel::{
+    device,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SpinLock, //
+    }, //
+};
+use netdev::{
+    feature,
+    rtnl_lock,
+    Channels,
+    DeviceRef,
+    LinkSettings,
+    Napi,
+    NewDevice,
+    QueueType,
+    Rings,
+    Totals,
+    ETH_ALEN,
+    ETH_HLEN,
+    MAX_MTU, //
+};
+use virtio::{
+    device::Device,
+    handle::Handle,
+    lifecycle::{
+        Configured,
+        Quiesced,
+        Running, //
+    },
+    queue::Queues, //
+};
+use virtio_spec::{
+    net::{
+        self,
+        header::Layout,
+        Config, //
+    },
+    transport::{
+        AnyLayout,
+        Version1, //
+    },
+    Features, //
+};
+
+/// Bytes of a VLAN tag.
+const VLAN_HLEN: u32 = 4;
+
+/// Bytes of the longest packet that segments are put together to.
+const MAX_GSO: u32 = 65535;
+
+/// The MTU of an interface whose device has none, in bytes.
+const DEFAULT_MTU: u32 = 1500;
+
+/// A pair of queues.
+struct Pair {
+    rx: Pin<KBox<Napi<Operations, Rx>>>,
+    tx: Pin<KBox<Napi<Operations, TxPoll>>>,
+    rx_statistics: Arc<RxStatistics>,
+    tx_statistics: Arc<TxStatistics>,
+}
+
+/// The interface itself.
+enum Stage {
+    /// Nobody sees it yet.
+    New(NewDevice<Operations>),
+    /// Everybody does.
+    Registered(netdev::Device<Operations>),
+    /// It is gone.
+    Removed,
+}
+
+/// An interface.
+#[pin_data]
+pub(crate) struct Interface {
+    device: ARef<device::Device>,
+    handle: Handle,
+    features: Features,
+    bus_name: CString,
+    /// Of their virtqueues, which stay as they are.
+    rings: Rings,
+    // Before the interface: its contexts know that.
+    pairs: KVec<Pair>,
+    /// The device is reset, and perhaps comes back.
+    #[pin]
+    stage: Mutex<Stage>,
+    #[pin]
+    settings: SpinLock<LinkSettings>,
+    link: Atomic<u32>,
+}
+
+/// What is the same for all queues of a device.
+struct QueueOptions {
+    layout: Layout,
+    little_endian: bool,
+    any_layout: bool,
+    longest: u32,
+    node: i32,
+}
+
+impl QueueOptions {
+    fn new(dev: &Device, features: Features, max_mtu: u32) -> Self {
+        let merges_segments = features.has::<net::GuestTso4>()
+            || features.has::<net::GuestTso6>()
+            || features.has::<net::GuestUfo>()
+            || (features.has::<net::GuestUso4>() && features.has::<net::GuestUso6>());
+        let payload = if merges_segments { MAX_GSO } else { max_mtu };
+        Self {
+            layout: Layout::new(features),
+            little_endian: features.has::<Version1>(),
+            any_layout: features.has::<AnyLayout>() || features.has::<Version1>(),
+            longest: payload + ETH_HLEN + VLAN_HLEN,
+            node: dev.numa_node(),
+        }
+    }
+}
+
+/// The virtqueues of pair `index`.
+fn take(
+    dev: &Configured<'_>,
+    queues: &mut Queues<'_>,
+    index: usize,
+) -> Result<(receive::Queue, transmit::Queue)> {
+    let rx = queues.take_packets(dev, index * PAIR + RX, 1)?;
+    let tx = queues.take_packets(dev, index * PAIR + TX, transmit::MAX_PIECES)?;
+    Ok((rx, tx))
+}
+
+/// What the device does for the stack: now, and what may be switched on and off.
+fn stack_features(features: Features) -> (u64, u64) {
+    let mut changeable = 0;
+    let mut on = feature::HIGHDMA | feature::RXCSUM;
+    if features.has::<net::Csum>() {
+        changeable |= feature::HW_CSUM | feature::SG;
+        let any = features.has::<net::Gso>();
+        for (has, bits) in [
+            (any, feature::TSO | feature::TSO_ECN | feature::TSO6),
+            (features.has::<net::HostTso4>(), feature::TSO),
+            (features.has::<net::HostTso6>(), feature::TSO6),
+            (features.has::<net::HostEcn>(), feature::TSO_ECN),
+            (features.has::<net::HostUso>(), feature::GSO_UDP_L4),
+        ] {
+            if has {
+                changeable |= bits;
+            }
+        }
+        on |= changeable | feature::GSO_ROBUST;
+    }
+    if features.has::<net::GuestTso4>() || features.has::<net::GuestTso6>() {
+        on |= feature::GRO_HW;
+    }
+    (on, changeable)
+}
+
+impl Interface {
+    /// Makes the interface of a device that has its queues.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why there cannot be one.
+    pub(crate) fn new(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<Arc<Self>> {
+        let features = dev.features();
+        let mtu = config::mtu(dev, features);
+        let options = QueueOptions::new(dev, features, mtu.unwrap_or(MAX_MTU));
+        let rings = rings(queues)?;
+        let (rx_queue, tx_queue) = take(dev, queues, 0)?;
+        let rx_statistics = Arc::new(RxStatistics::default(), GFP_KERNEL)?;
+        let tx_statistics = Arc::new(TxStatistics::default(), GFP_KERNEL)?;
+        let mut tx = KVec::with_capacity(1, GFP_KERNEL)?;
+        tx.push(
+            Tx::new(
+                tx_queue,
+                tx_statistics.clone(),
+                options.layout,
+                options.any_layout,
+            ),
+            GFP_KERNEL,
+        )?;
+        let mut new = NewDevice::new(dev.as_device(), tx)?;
+        let (on, changeable) = stack_features(features);
+        new.set_features(on, changeable);
+        new.set_mtu(mtu.unwrap_or(DEFAULT_MTU), mtu.unwrap_or(MAX_MTU));
+        if options.any_layout {
+            new.set_needed_headroom(options.layout.size() as u16);
+        }
+        let known = config::address(dev, features);
+        let address = new.set_address(known.as_ref());
+        if known.is_none() {
+            dev_info!(
+                dev.as_device(),
+                "Assigned random MAC address {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}\n",
+                address[0],
+                address[1],
+                address[2],
+                address[3],
+                address[4],
+                address[5]
+            );
+        }
+        let rx = Rx::new(
+            rx_queue,
+            0,
+            options.layout,
+            options.little_endian,
+            options.longest,
+            rx_statistics.clone(),
+        );
+        let rx = Napi::new(&new, QueueType::Rx, 0, rx)?;
+        let tx = Napi::new(&new, QueueType::Tx, 0, TxPoll { index: 0 })?;
+        set_pool(&rx, rings.rx, options.node)?;
+        let mut pairs = KVec::with_capacity(1, GFP_KERNEL)?;
+        let pair = Pair {
+            rx,
+            tx,
+            rx_statistics,
+            tx_statistics,
+        };
+        pairs.push(pair, GFP_KERNEL)?;
+        let bus_name = CString::try_from_fmt(fmt!("{}", dev.bus_name()))?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                device: dev.as_device().into(),
+                handle: dev.handle()?,
+                features,
+                bus_name,
+                rings,
+                pairs,
+                stage <- new_mutex!(Stage::New(new)),
+                settings <- new_spinlock!(LinkSettings::UNKNOWN),
+                link: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Shows the interface to everybody.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of the stack.
+    pub(crate) fn register(&self, this: &Arc<Self>, dev: &Running<'_>) -> Result {
+        self.look_at_link(dev);
+        let stage = core::mem::replace(&mut *self.stage.lock(), Stage::Removed);
+        if let Stage::New(new) = stage {
+            // Not locked meanwhile: it may be opened at once.
+            let registered = new.register(this.clone())?;
+            registered.set_carrier(self.link.load(Relaxed) != 0);
+            *self.stage.lock() = Stage::Registered(registered);
+        }
+        Ok(())
+    }
+
+    /// Takes the interface off the system.  May sleep.
+    pub(crate) fn remove(&self) {
+        let stage = core::mem::replace(&mut *self.stage.lock(), Stage::Removed);
+        // Not locked meanwhile: it is stopped first.
+        drop(stage);
+    }
+
+    fn with_device(&self, f: impl FnOnce(&DeviceRef<Operations>)) {
+        if let Stage::Registered(device) = &*self.stage.lock() {
+            f(device);
+        }
+    }
+
+    /// Lets the queues work.  Under the RTNL lock.
+    pub(crate) fn open(&self, dev: &DeviceRef<Operations>) {
+        for pair in &self.pairs {
+            // If there is no memory now, the first poll tries again.
+            pair.rx.with_disabled(|rx, memory| rx.fill(memory, true));
+            pair.rx.enable();
+            pair.tx.enable();
+        }
+        dev.set_carrier(self.link.load(Relaxed) != 0);
+    }
+
+    /// Stops the queues.  Under the RTNL lock.
+    pub(crate) fn stop(&self, dev: &DeviceRef<Operations>) {
+        for pair in &self.pairs {
+            pair.tx.disable();
+            pair.rx.disable();
+        }
+        dev.set_carrier(false);
+    }
+
+    /// Takes the interface from the stack: the device is about to be reset, and to come back.  May
+    /// sleep.
+    pub(crate) fn pause(&self) {
+        self.with_device(|device| {
+            let _rtnl = rtnl_lock();
+            device.detach();
+            if device.is_running() {
+                self.stop(device);
+            }
+        });
+    }
+
+    /// Takes back what a device that was reset had.  May sleep.
+    pub(crate) fn take_all(&self, proof: &Quiesced<'_>) {
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let queue = pair.rx.with_disabled(|rx, _| rx.replace(None)).flatten();
+            if let Some(mut queue) = queue {
+                while queue.drain(proof).is_some() {}
+            }
+            self.with_tx(index, |tx| {
+                let queue = tx.queue.take();
+                if let Some(mut queue) = queue {
+                    while queue.drain(proof).is_some() {}
+                }
+                tx.reset();
+            });
+        }
+    }
+
+    /// Runs `f` on a transmit queue, of whatever stage.
+    fn with_tx(&self, index: usize, f: impl FnOnce(&mut TxGuard<'_>)) {
+        let Some(pair) = self.pairs.get(index) else {
+            return;
+        };
+        if let Some(mut tx) = pair.tx.device().lock_tx(index) {
+            f(&mut tx);
+        }
+    }
+
+    /// Takes the queues of a device that is back.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they are not what they were, `ENOMEM`.
+    pub(crate) fn resume(&self, dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result {
+        if rings(queues)? != self.rings {
+            dev_err!(dev.as_device(), "came back with queues of another size\n");
+            return Err(EINVAL);
+        }
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let (rx, tx) = take(dev, queues, index)?;
+            pair.rx.with_disabled(|state, _| state.replace(Some(rx)));
+            set_pool(&pair.rx, self.rings.rx, dev.numa_node())?;
+            self.with_tx(index, |state| state.queue = Some(tx));
+        }
+        Ok(())
+    }
+
+    /// Gives the interface back to the stack: the device works again.  May sleep.
+    pub(crate) fn go_on(&self, dev: &Running<'_>) {
+        self.look_at_link(dev);
+        self.with_device(|device| {
+            let _rtnl = rtnl_lock();
+            if device.is_running() {
+                self.open(device);
+            }
+            device.attach();
+        });
+    }
+
+    /// Looks at a configuration that may have changed.  May sleep.
+    pub(crate) fn reconfigure(&self, dev: &Running<'_>) {
+        self.with_device(|device| {
+            let _rtnl = rtnl_lock();
+            let before = self.link.load(Relaxed) != 0;
+            let now = self.look_at_link(dev);
+            if now != before && device.is_running() {
+                device.set_carrier(now);
+                device.set_transmitting(now);
+            }
+        });
+    }
+
+    /// Reads whether there is a link, and if so how fast it is.
+    fn look_at_link(&self, dev: &Device) -> bool {
+        let up = config::link_is_up(dev, self.features);
+        if up && self.features.has::<net::SpeedDuplex>() {
+            *self.settings.lock() = config::link_settings(dev, self.features);
+        }
+        self.link.store(up.into(), Relaxed);
+        up
+    }
+
+    /// Has a queue polled.  Interrupt context.
+    pub(crate) fn used_buffers(&self, queue: usize) {
+        if let Some(pair) = self.pairs.get(queue / PAIR) {
+            if queue % PAIR == RX {
+                pair.rx.schedule();
+            } else {
+                pair.tx.schedule();
+            }
+        }
+    }
+
+    /// Has a transmit queue polled.
+    pub(crate) fn poll_tx(&self, index: usize) {
+        if let Some(pair) = self.pairs.get(index) {
+            pair.tx.schedule();
+        }
+    }
+
+    /// Nothing was sent for too long: the device is given up, and recovered.
+    pub(crate) fn tx_timeout(&self, mut tx: TxGuard<'_>, index: usize) {
+        tx.statistics.timeouts.add(1);
+        // At most one for each time that it takes.
+        dev_err!(
+            self.device,
+            "TX timeout on queue {}: the device is reset\n",
+            index
+        );
+        if let Some(queue) = &mut tx.queue {
+            queue.give_up();
+        }
+    }
+
+    /// Changes the address of a device that lets it be changed.
+    pub(crate) fn set_address(&self, address: &[u8; ETH_ALEN]) -> Result {
+        // Others take any packet, or are not asked (section 5.1.4).
+        if self.features.has::<net::Mac>() && !self.features.has::<Version1>() {
+            let offset = Config::MAC_LEGACY.offset() as u32;
+            self.handle
+                .with(|dev| dev.write_config(offset, address))
+                .ok_or(ENODEV)?;
+        }
+        Ok(())
+    }
+
+    /// What is counted of all queues.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for Pair {
+            rx_statistics: rx,
+            tx_statistics: tx,
+            ..
+        } in &self.pairs
+        {
+            totals.rx_packets += rx.packets.get();
+            totals.rx_bytes += rx.bytes.get();
+            totals.rx_dropped += rx.drops.get();
+            totals.rx_length_errors += rx.length_errors.get();
+            totals.rx_frame_errors += rx.frame_errors.get();
+            totals.tx_packets += tx.packets.get();
+            totals.tx_bytes += tx.bytes.get();
+            totals.tx_errors += tx.timeouts.get();
+            totals.tx_dropped += tx.drops.get();
+            totals.tx_fifo_errors += tx.fifo_errors.get();
+        }
+        totals
+    }
+
+    pub(crate) fn bus_name(&self) -> &CStr {
+        &self.bus_name
+    }
+
+    pub(crate) fn rings(&self) -> Rings {
+        self.rings
+    }
+
+    pub(crate) fn channels(&self) -> Channels {
+        let combined = self.pairs.len() as u32;
+        Channels {
+            combined,
+            max_combined: combined,
+        }
+    }
+
+    pub(crate) fn link_settings(&self) -> LinkSettings {
+        *self.settings.lock()
+    }
+
+    pub(crate) fn set_link_settings(&self, settings: LinkSettings) {
+        *self.settings.lock() = settings;
+    }
+
+    pub(crate) fn show_rx(&self, index: usize, values: &mut [u64]) {
+        if let Some(pair) = self.pairs.get(index) {
+            pair.rx_statistics.show(values);
+        }
+    }
+
+    pub(crate) fn show_tx(&self, index: usize, values: &mut [u64]) {
+        if let Some(pair) = self.pairs.get(index) {
+            pair.tx_statistics.show(values);
+        }
+    }
+}
+
+/// Gives a receive queue the pool that its buffers come from.
+fn set_pool(rx: &Napi<Operations, Rx>, size: u32, node: i32) -> Result {
+    let device = rx.with_disabled(|rx, _| rx.dma_device()).flatten();
+    rx.set_pool(size, node, device.as_deref())
+}
+
+/// How long the queues are.
+fn rings(queues: &Queues<'_>) -> Result<Rings> {
+    let rx = queues.size(RX).ok_or(EINVAL)?;
+    let tx = queues.size(TX).ok_or(EINVAL)?;
+    Ok(Rings {
+        rx,
+        tx,
+        rx_max: rx,
+        tx_max: tx,
+    })
+}
