@@ -15,6 +15,7 @@ use crate::{
         ResetFailed, //
     },
     lifecycle,
+    packets::PacketQueue,
     requests::RequestQueue,
     transport::{
         self,
@@ -60,6 +61,7 @@ use virtio_spec::{
 };
 
 pub(crate) use requests::{
+    DataPacket,
     DataRequest,
     PIECE, //
 };
@@ -322,6 +324,8 @@ pub(crate) struct FakeDevice {
     /// The same, of commands.
     #[pin]
     pub(crate) commands: Mutex<Option<Arc<CommandQueue>>>,
+    #[pin]
+    pub(crate) packets: Mutex<Option<PacketQueue<DataPacket>>>,
 }
 
 impl FakeDevice {
@@ -347,6 +351,7 @@ impl FakeDevice {
                 driver: DriverLog::new(),
                 requests <- new_mutex!(None),
                 commands <- new_mutex!(None),
+                packets <- new_mutex!(None),
             }),
             GFP_KERNEL,
         )

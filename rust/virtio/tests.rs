@@ -45,6 +45,7 @@ mod binding;
 mod c_driver;
 mod commands;
 mod config;
+mod packets;
 mod power;
 mod queues;
 mod recovery;

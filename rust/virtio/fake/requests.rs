@@ -6,10 +6,16 @@ use super::{
     FakeDevice,
     Queue, //
 };
-use crate::requests::{
-    DataDirection,
-    Piece,
-    Request, //
+use crate::{
+    packets::{
+        Packet,
+        Place, //
+    },
+    requests::{
+        DataDirection,
+        Piece,
+        Request, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -294,5 +300,33 @@ unsafe impl Request for DataRequest {
     unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
         // SAFETY: By the contract.
         Self(unsafe { KBox::from_raw(raw.as_ptr().cast()) })
+    }
+}
+
+/// A packet for the device to read, made of a request's data.
+pub(crate) struct DataPacket(pub(crate) DataRequest);
+
+// SAFETY:
+// - the pieces are those of a request;
+// - so are both conversions; the word is the number of the request, for which nobody needs it.
+unsafe impl Packet for DataPacket {
+    const DIRECTION: DataDirection = DataDirection::Readable;
+    const MAPS_ITSELF: bool = false;
+
+    fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
+        self.0.pieces(|piece| f(Place::Pages(piece)))
+    }
+
+    fn into_raw(self) -> (NonNull<c_void>, u16) {
+        let slot = self.0.slot() as u16;
+        (Request::into_raw(self.0), slot)
+    }
+
+    unsafe fn from_raw(data: NonNull<c_void>, word: u16) -> Self {
+        // SAFETY: By the contract.
+        let mut request: DataRequest = unsafe { Request::from_raw(data) };
+        // What came back beside it, for the test to see.
+        request.0.slot = word.into();
+        Self(request)
     }
 }

@@ -114,7 +114,7 @@ UNSAFE_FENCE = (
     "rust/virtio/device.rs",  # struct virtio_device
     "rust/virtio/driver.rs",  # struct virtio_driver
     "rust/virtio/fake.rs",  # rings as the device of a KUnit test sees them
-    "rust/virtio/fake/requests.rs",  # chains as it sees them, and requests with pages
+    "rust/virtio/fake/requests.rs",  # chains as it sees them, requests and packets with pages
     "rust/virtio/queue.rs",  # struct virtqueue
     "rust/virtio/ops.rs",  # callbacks of struct virtio_driver
     "rust/virtio/packets.rs",  # struct virtqueue, with packets
