@@ -29,7 +29,7 @@ pub(crate) fn write(prefix: &[u8], index: u32, room: &mut [u8]) -> Option<usize>
     Some(len)
 }
 
-#[kunit_tests(block_mq_name)]
+#[kunit_tests(virtio_block_mq_name)]
 mod tests {
     use super::*;
 

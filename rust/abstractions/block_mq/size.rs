@@ -62,7 +62,7 @@ impl fmt::Display for Size {
     }
 }
 
-#[kunit_tests(block_mq_size)]
+#[kunit_tests(virtio_block_mq_size)]
 mod tests {
     use super::*;
     use kernel::str::CString;
