@@ -107,6 +107,7 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::Status>()
     .with::<net::GuestUso4>()
     .with::<net::GuestUso6>()
+    .with::<net::GuestHdrlen>()
     .with::<net::SpeedDuplex>();
 
 /// Queues of a pair, and where they are in it.

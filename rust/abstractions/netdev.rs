@@ -35,7 +35,10 @@ mod tests;
 #[path = "netdev/tx_queue.rs"]
 mod tx_queue;
 
-pub use bridge::Outgoing;
+pub use bridge::{
+    Outgoing,
+    RxBuffer, //
+};
 pub use device::{
     feature,
     rtnl_lock,
@@ -66,6 +69,7 @@ pub use operations::{
 pub use pool::{
     Memory,
     PoolBuffer,
+    PoolBuffers,
     IP_ALIGN,
     RX_PAD,
     SHARED_INFO_ROOM, //

@@ -195,6 +195,11 @@ __rust_helper u16 rust_helper_virtio_skb_csum_offset(const struct sk_buff *skb)
 	return skb->csum_offset;
 }
 
+__rust_helper unsigned int rust_helper_virtio_skb_gso_header_len(const struct sk_buff *skb, bool tcp)
+{
+	return skb_transport_offset(skb) + (tcp ? tcp_hdrlen(skb) : sizeof(struct udphdr));
+}
+
 __rust_helper u16 rust_helper_virtio_skb_get_queue_mapping(const struct sk_buff *skb)
 {
 	return skb_get_queue_mapping(skb);

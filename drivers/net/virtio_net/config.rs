@@ -29,16 +29,6 @@ pub(crate) fn validate(dev: &Device, agreed: Features) -> Features {
     if features.has::<net::Mtu>() && mtu(dev, features).is_none() {
         features = features.without::<net::Mtu>();
     }
-    if !features.has::<net::MrgRxbuf>() {
-        // A buffer has room for a packet of 1500 bytes, and no segments are to be put together.
-        features = features
-            .without::<net::GuestTso4>()
-            .without::<net::GuestTso6>()
-            .without::<net::GuestEcn>()
-            .without::<net::GuestUfo>()
-            .without::<net::GuestUso4>()
-            .without::<net::GuestUso6>();
-    }
     features
 }
 

@@ -115,6 +115,8 @@ pub(crate) struct Interface {
     handle: Handle,
     features: Features,
     bus_name: CString,
+    /// The MTU of the device in bytes, if it has one.
+    max_mtu: Option<u32>,
     /// Of their virtqueues, which stay as they are.
     rings: Rings,
     // Before the interface: its contexts know that.
@@ -137,12 +139,19 @@ struct QueueOptions {
 }
 
 impl QueueOptions {
-    fn new(dev: &Device, features: Features, max_mtu: u32) -> Self {
+    /// Of a device with an MTU of `max_mtu` bytes, if it has one.
+    fn new(dev: &Device, features: Features, max_mtu: Option<u32>) -> Self {
         let merges_segments = features.has::<net::GuestTso4>()
             || features.has::<net::GuestTso6>()
             || features.has::<net::GuestUfo>()
             || (features.has::<net::GuestUso4>() && features.has::<net::GuestUso6>());
-        let payload = if merges_segments { MAX_GSO } else { max_mtu };
+        let payload = match max_mtu {
+            _ if merges_segments => MAX_GSO,
+            Some(mtu) => mtu.max(DEFAULT_MTU),
+            // Whatever it is set to; without merged buffers, no more than usual is asked for.
+            None if features.has::<net::MrgRxbuf>() => MAX_MTU,
+            None => DEFAULT_MTU,
+        };
         Self {
             layout: Layout::new(features),
             little_endian: features.has::<Version1>(),
@@ -158,8 +167,10 @@ fn take(
     dev: &Configured<'_>,
     queues: &mut Queues<'_>,
     index: usize,
+    options: &QueueOptions,
 ) -> Result<(receive::Queue, transmit::Queue)> {
-    let rx = queues.take_packets(dev, index * PAIR + RX, 1)?;
+    let pieces = receive::max_pieces(&options.layout, options.longest);
+    let rx = queues.take_packets(dev, index * PAIR + RX, pieces)?;
     let tx = queues.take_packets(dev, index * PAIR + TX, transmit::MAX_PIECES)?;
     Ok((rx, tx))
 }
@@ -199,9 +210,9 @@ impl Interface {
     pub(crate) fn new(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<Arc<Self>> {
         let features = dev.features();
         let mtu = config::mtu(dev, features);
-        let options = QueueOptions::new(dev, features, mtu.unwrap_or(MAX_MTU));
+        let options = QueueOptions::new(dev, features, mtu);
         let rings = rings(queues)?;
-        let (rx_queue, tx_queue) = take(dev, queues, 0)?;
+        let (rx_queue, tx_queue) = take(dev, queues, 0, &options)?;
         let rx_statistics = Arc::new(RxStatistics::default(), GFP_KERNEL)?;
         let tx_statistics = Arc::new(TxStatistics::default(), GFP_KERNEL)?;
         let mut tx = KVec::with_capacity(1, GFP_KERNEL)?;
@@ -261,6 +272,7 @@ impl Interface {
                 handle: dev.handle()?,
                 features,
                 bus_name,
+                max_mtu: mtu,
                 rings,
                 pairs,
                 stage <- new_mutex!(Stage::New(new)),
@@ -370,8 +382,9 @@ impl Interface {
             dev_err!(dev.as_device(), "came back with queues of another size\n");
             return Err(EINVAL);
         }
+        let options = QueueOptions::new(dev, self.features, self.max_mtu);
         for (index, pair) in self.pairs.iter().enumerate() {
-            let (rx, tx) = take(dev, queues, index)?;
+            let (rx, tx) = take(dev, queues, index, &options)?;
             pair.rx.with_disabled(|state, _| state.replace(Some(rx)));
             set_pool(&pair.rx, self.rings.rx, dev.numa_node())?;
             self.with_tx(index, |state| state.queue = Some(tx));

@@ -12,6 +12,7 @@ use crate::{
     transmit, //
 };
 use kernel::{
+    alloc::flags::GFP_ATOMIC,
     device,
     prelude::*,
     sync::{
@@ -26,6 +27,8 @@ use netdev::{
     Polled,
     Polling,
     PoolBuffer,
+    PoolBuffers,
+    RxBuffer,
     SkBuff,
     ETH_HLEN,
     IP_ALIGN,
@@ -46,7 +49,7 @@ use virtio_spec::net::header::{
     ETH_HLEN as MIN_PACKET, //
 };
 
-pub(crate) type Queue = PacketQueue<PoolBuffer>;
+pub(crate) type Queue = PacketQueue<RxBuffer>;
 
 /// Bytes of a packet that no device needs to be asked for: Ethernet header, VLAN tag and 1500.
 const GOOD_PACKET_LEN: u32 = ETH_HLEN + 4 + 1500;
@@ -62,8 +65,37 @@ const PAGE_SIZE: u32 = kernel::page::PAGE_SIZE as u32;
 enum Mode {
     /// A packet has as many buffers as it needs, which are at least that long.
     Mergeable { least: u32 },
+    /// A packet has as many pages as the longest one needs.
+    Big { pages: usize },
     /// A packet has one buffer, into which 1500 bytes fit.
     Small,
+}
+
+/// Descriptors of a buffer at most, for packets of at most `longest` bytes.
+pub(crate) fn max_pieces(layout: &Layout, longest: u32) -> u16 {
+    match mode(layout, longest, 1) {
+        // The header is by itself.
+        Mode::Big { pages } => pages as u16 + 1,
+        Mode::Mergeable { .. } | Mode::Small => 1,
+    }
+}
+
+/// How packets of at most `longest` bytes are received, through a queue of `size` descriptors.
+fn mode(layout: &Layout, longest: u32, size: u32) -> Mode {
+    if layout.merges() {
+        // A ring full of buffers is to have room for one packet.
+        let share = longest.div_ceil(size.max(1));
+        return Mode::Mergeable {
+            least: share.max(GOOD_PACKET_LEN),
+        };
+    }
+    if longest > GOOD_PACKET_LEN {
+        let bytes = longest + layout.size() as u32;
+        return Mode::Big {
+            pages: bytes.div_ceil(PAGE_SIZE) as usize,
+        };
+    }
+    Mode::Small
 }
 
 /// What is kept of a receive queue, by its poll.
@@ -74,6 +106,8 @@ pub(crate) struct Rx {
     layout: Layout,
     little_endian: bool,
     mode: Mode,
+    /// Lists of buffers that are empty.
+    spare: KVec<PoolBuffers>,
     average: Average,
     statistics: Arc<RxStatistics>,
 }
@@ -98,21 +132,13 @@ impl Rx {
         longest: u32,
         statistics: Arc<RxStatistics>,
     ) -> Self {
-        let mode = if layout.merges() {
-            // A ring full of buffers is to have room for one packet.
-            let share = longest.div_ceil(queue.num_free().max(1));
-            Mode::Mergeable {
-                least: share.max(GOOD_PACKET_LEN),
-            }
-        } else {
-            Mode::Small
-        };
         Self {
+            mode: mode(&layout, longest, queue.size()),
             queue: Some(queue),
             index,
             layout,
             little_endian,
-            mode,
+            spare: KVec::new(),
             average: Average::new(),
             statistics,
         }
@@ -134,20 +160,29 @@ impl Rx {
 
     /// Makes a buffer for the device.
     #[inline]
-    fn make(&self, memory: &Memory<'_>, may_sleep: bool) -> Option<PoolBuffer> {
+    fn make(&mut self, memory: &Memory<'_>, may_sleep: bool) -> Option<RxBuffer> {
         let header = self.header_len();
         match self.mode {
             Mode::Mergeable { least } => {
-                let most = PAGE_SIZE.saturating_sub(header);
-                let len = self.average.get().max(least).min(most);
-                memory.alloc(len + header, may_sleep)
+                let size = merged_size(self.average.get().max(least), header, PAGE_SIZE);
+                memory.alloc(size, may_sleep).map(RxBuffer::One)
+            }
+            Mode::Big { pages } => {
+                let spare = self.spare.pop();
+                let mut buffers = match spare {
+                    Some(buffers) => buffers,
+                    None => PoolBuffers::new(pages, header).ok()?,
+                };
+                buffers
+                    .fill(memory, may_sleep)
+                    .then_some(RxBuffer::Many(buffers))
             }
             Mode::Small => {
                 let len = header + GOOD_PACKET_LEN;
                 let room = (RX_PAD + len).next_multiple_of(64) + SHARED_INFO_ROOM;
                 let mut buffer = memory.alloc(room, may_sleep)?;
                 buffer.lend(RX_PAD, len);
-                Some(buffer)
+                Some(RxBuffer::One(buffer))
             }
         }
     }
@@ -194,31 +229,93 @@ impl Rx {
         &mut self,
         polling: &Polling<'_, Operations>,
         round: &mut Round,
-        first: PoolBuffer,
+        first: RxBuffer,
         written: u32,
     ) {
+        let (first, rest) = match first {
+            RxBuffer::One(first) => (first, None),
+            RxBuffer::Many(mut buffers) => {
+                buffers.buffers().reverse();
+                match buffers.buffers().pop() {
+                    Some(first) => (first, Some(buffers)),
+                    None => return,
+                }
+            }
+        };
         let offset = match self.mode {
-            Mode::Mergeable { .. } => 0,
+            Mode::Mergeable { .. } | Mode::Big { .. } => 0,
             Mode::Small => RX_PAD,
         };
-        let Some(header) = self.read_header(&first, offset, written) else {
+        let in_first = written.min(first.size().saturating_sub(offset));
+        let Some(header) = self.read_header(&first, offset, in_first) else {
             round.length_errors += 1;
             polling.recycle(first);
+            self.recycle(polling, rest);
             return;
         };
-        let len = written.saturating_sub(self.header_len());
+        let len = in_first.saturating_sub(self.header_len());
         round.bytes += u64::from(len);
         let start = offset + self.header_len();
-        let skb = match self.mode {
-            Mode::Mergeable { .. } => self.merge(polling, round, &header, first, start, len),
-            Mode::Small => first.build(start, len).map_err(|buffer| {
+        let skb = match (self.mode, rest) {
+            (Mode::Small, _) => first.build(start, len).map_err(|buffer| {
                 polling.recycle(buffer);
             }),
+            (_, None) => self.merge(polling, round, &header, first, start, len),
+            (_, Some(rest)) => {
+                let left = written - in_first;
+                round.bytes += u64::from(left);
+                self.gather(polling, begin(polling, first, start, len), rest, left)
+            }
         };
         match skb {
             Ok(skb) => self.hand_over(polling, round, skb, &header),
             Err(()) => round.drops += 1,
         }
+    }
+
+    /// Appends to a packet the `left` bytes of it that are in `rest`, the next one last.
+    fn gather(
+        &mut self,
+        polling: &Polling<'_, Operations>,
+        begun: Result<SkBuff, ()>,
+        mut rest: PoolBuffers,
+        mut left: u32,
+    ) -> Result<SkBuff, ()> {
+        if left == 0 {
+            self.recycle(polling, Some(rest));
+            return begun;
+        }
+        let mut assembly = begun.map(Assembly::new);
+        while left != 0 {
+            let Some(buffer) = rest.buffers().pop() else {
+                assembly = Err(());
+                break;
+            };
+            let len = left.min(buffer.size());
+            left -= len;
+            let refused = match &mut assembly {
+                Ok(whole) if buffer.sync(0, len) => whole.append(buffer, 0, len).err(),
+                _ => Some(buffer),
+            };
+            if let Some(buffer) = refused {
+                polling.recycle(buffer);
+                assembly = Err(());
+            }
+        }
+        self.recycle(polling, Some(rest));
+        Ok(assembly?.finish())
+    }
+
+    /// Gives the buffers of a list back, and keeps the list.
+    fn recycle(&mut self, polling: &Polling<'_, Operations>, list: Option<PoolBuffers>) {
+        let Some(mut list) = list else {
+            return;
+        };
+        while let Some(buffer) = list.buffers().pop() {
+            polling.recycle(buffer);
+        }
+        // If there is no memory for it, there may be later for another one.
+        let _ = self.spare.push(list, GFP_ATOMIC);
     }
 
     /// Copies the header that is at `offset` of a buffer.
@@ -260,7 +357,7 @@ impl Rx {
         } else {
             let mut assembly = begun.map(Assembly::new).ok();
             while rest != 0 {
-                let Some((buffer, written)) = queue.get() else {
+                let Some((RxBuffer::One(buffer), written)) = queue.get() else {
                     round.length_errors += 1;
                     assembly = None;
                     break;
@@ -318,6 +415,18 @@ impl Rx {
             statistics.length_errors.add(round.length_errors);
             statistics.frame_errors.add(round.frame_errors);
         }
+    }
+}
+
+/// Bytes of a buffer for packets of `len` bytes, if a packet may have several.  Where as many of them
+/// fit into a page, it has room for a packet to be built in it.
+fn merged_size(len: u32, header: u32, page: u32) -> u32 {
+    let size = (len.saturating_add(header)).min(page);
+    let built = size.saturating_add(SHARED_INFO_ROOM).next_multiple_of(64);
+    if page / built.max(1) == page / size.max(1) {
+        built.min(page)
+    } else {
+        size
     }
 }
 
@@ -401,5 +510,54 @@ impl Poll<Operations> for Rx {
             },
             None => Polled::Idle(round.packets, None),
         }
+    }
+}
+
+#[kunit_tests(virtio_net_receive)]
+mod tests {
+    use super::*;
+    use virtio_spec::{
+        net,
+        transport::Version1,
+        Features, //
+    };
+
+    #[test]
+    fn room_to_build_a_packet_costs_no_pages() {
+        // Two to a page, with the room and without.
+        let usual = merged_size(GOOD_PACKET_LEN, 12, 4096);
+        assert!(usual >= GOOD_PACKET_LEN + 12 + SHARED_INFO_ROOM && usual <= 2048);
+        // With the room there would be one.
+        assert_eq!(merged_size(2000, 12, 4096), 2012);
+        // What is larger than a page has all of it.
+        assert_eq!(merged_size(65535, 12, 4096), 4096);
+        assert_eq!(merged_size(u32::MAX, 12, 4096), 4096);
+        // Many to a page.
+        assert_eq!(
+            merged_size(GOOD_PACKET_LEN, 12, 65536),
+            GOOD_PACKET_LEN + 12
+        );
+    }
+
+    #[test]
+    fn mode_is_what_device_and_longest_packet_ask_for() {
+        let layout = |features: Features| Layout::new(features.with::<Version1>());
+        let merges = layout(Features::EMPTY.with::<net::MrgRxbuf>());
+        assert!(matches!(
+            mode(&merges, 65535, 256),
+            Mode::Mergeable {
+                least: GOOD_PACKET_LEN
+            }
+        ));
+        // A short ring has long buffers.
+        assert!(matches!(
+            mode(&merges, 65535, 16),
+            Mode::Mergeable { least: 4096 }
+        ));
+        let plain = layout(Features::EMPTY);
+        assert!(matches!(mode(&plain, GOOD_PACKET_LEN, 256), Mode::Small));
+        assert!(matches!(mode(&plain, 9018, 256), Mode::Big { pages: 3 }));
+        assert_eq!(max_pieces(&plain, 9018), 4);
+        assert!(matches!(mode(&plain, 65553, 256), Mode::Big { pages: 17 }));
     }
 }

@@ -4,7 +4,10 @@
 
 use crate::{
     napi::Suppress,
-    pool::PoolBuffer,
+    pool::{
+        PoolBuffer,
+        PoolBuffers, //
+    },
     skb::SkBuff, //
 };
 use core::ptr::NonNull;
@@ -174,36 +177,80 @@ unsafe impl Packet for Outgoing {
     }
 }
 
+/// Room for a received packet.
+pub enum RxBuffer {
+    /// Or part of one, in one piece.
+    One(PoolBuffer),
+    /// In several.
+    Many(PoolBuffers),
+}
+
+/// The part of `buffer` with `len` bytes from `offset` on.
+#[inline(always)]
+fn part(buffer: &PoolBuffer, offset: u32, len: u32) -> Place {
+    if buffer.is_mapped() {
+        return Place::Mapped(buffer.dma_address(offset), len);
+    }
+    let (page, before) = buffer.page();
+    Place::Pages(Piece {
+        page,
+        offset: before + offset,
+        len,
+    })
+}
+
 // SAFETY:
-// - the memory is the buffer's until it goes back to its pool;
-// - the raw form has all of it but what was lent, which nobody asks for afterwards.
-unsafe impl Packet for PoolBuffer {
+// - the memory is the buffers' until they go back to their pool;
+// - the raw form of one has all of it but what was lent, which nobody asks for afterwards, and its
+//   word is not 0; that of many is the pointer to them, with a word of 0.
+unsafe impl Packet for RxBuffer {
     const DIRECTION: DataDirection = DataDirection::Writable;
     const MAPS_ITSELF: bool = true;
 
     #[inline(always)]
     fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
-        let (offset, len) = self.lent();
-        if self.is_mapped() {
-            return f(Place::Mapped(self.dma_address(offset), len));
+        match self {
+            Self::One(buffer) => {
+                let (offset, len) = buffer.lent();
+                f(part(buffer, offset, len))
+            }
+            Self::Many(buffers) => {
+                let mut header = buffers.header_len();
+                for buffer in buffers.all() {
+                    let len = core::mem::take(&mut header).min(buffer.size());
+                    if len != 0 {
+                        // Not every device takes header and packet in one piece.
+                        f(part(buffer, 0, len))?;
+                    }
+                    if len != buffer.size() {
+                        f(part(buffer, len, buffer.size() - len))?;
+                    }
+                }
+                Ok(())
+            }
         }
-        let (page, before) = self.page();
-        f(Place::Pages(Piece {
-            page,
-            offset: before + offset,
-            len,
-        }))
     }
 
     #[inline(always)]
     fn into_raw(self) -> (NonNull<c_void>, u16) {
-        let (start, word) = PoolBuffer::into_raw(self);
-        (start.cast(), word)
+        match self {
+            Self::One(buffer) => {
+                let (start, word) = buffer.into_raw();
+                (start.cast(), word)
+            }
+            Self::Many(buffers) => (buffers.into_raw(), 0),
+        }
     }
 
     #[inline(always)]
     unsafe fn from_raw(data: NonNull<c_void>, word: u16) -> Self {
         // SAFETY: By the contract.
-        unsafe { PoolBuffer::from_raw(data.cast(), word) }
+        unsafe {
+            if word == 0 {
+                Self::Many(PoolBuffers::from_raw(data))
+            } else {
+                Self::One(PoolBuffer::from_raw(data.cast(), word))
+            }
+        }
     }
 }

@@ -318,7 +318,7 @@ extern "C" fn get_ts_info(
     unsafe { bindings::ethtool_op_get_ts_info(dev.cast(), info) }
 }
 
-#[kunit_tests(netdev_ethtool)]
+#[kunit_tests(virtio_netdev_ethtool)]
 mod tests {
     use super::*;
 

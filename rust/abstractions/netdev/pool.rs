@@ -7,8 +7,10 @@
 use crate::skb::SkBuff;
 use core::ptr::NonNull;
 use kernel::{
+    alloc::flags::GFP_ATOMIC,
     device,
     error::from_err_ptr,
+    ffi::c_void,
     prelude::*, //
 };
 use virtio_bindings as bindings;
@@ -333,5 +335,69 @@ impl Drop for PoolBuffer {
         unsafe {
             bindings::virtio_page_pool_put_va(self.pool(), self.start.as_ptr().cast(), false)
         };
+    }
+}
+
+/// Buffers that one packet goes to, the first of which begins with its header.
+pub struct PoolBuffers(KBox<List>);
+
+struct List {
+    header_len: u32,
+    buffers: KVec<PoolBuffer>,
+}
+
+impl PoolBuffers {
+    /// A list that is empty, with room for `count` buffers, for headers of `header_len` bytes.  Does
+    /// not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(count: usize, header_len: u32) -> Result<Self> {
+        let list = List {
+            header_len,
+            buffers: KVec::with_capacity(count, GFP_ATOMIC)?,
+        };
+        Ok(Self(KBox::new(list, GFP_ATOMIC)?))
+    }
+
+    /// Makes the list full, with a page for each buffer.  False if there is no memory.
+    #[inline]
+    pub fn fill(&mut self, memory: &Memory<'_>, may_sleep: bool) -> bool {
+        let buffers = &mut self.0.buffers;
+        while buffers.len() < buffers.capacity() {
+            let Some(buffer) = memory.alloc(bindings::PAGE_SIZE as u32, may_sleep) else {
+                return false;
+            };
+            // There is room.
+            let _ = buffers.push_within_capacity(buffer);
+        }
+        true
+    }
+
+    /// The buffers, to be taken from the end.
+    #[inline]
+    pub fn buffers(&mut self) -> &mut KVec<PoolBuffer> {
+        &mut self.0.buffers
+    }
+
+    pub(crate) fn all(&self) -> &[PoolBuffer] {
+        &self.0.buffers
+    }
+
+    pub(crate) fn header_len(&self) -> u32 {
+        self.0.header_len
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<c_void> {
+        NonNull::from(KBox::leak(self.0)).cast()
+    }
+
+    /// # Safety
+    ///
+    /// `raw` comes from `into_raw`, and is used once.
+    pub(crate) unsafe fn from_raw(raw: NonNull<c_void>) -> Self {
+        // SAFETY: By the contract.
+        Self(unsafe { KBox::from_raw(raw.as_ptr().cast()) })
     }
 }

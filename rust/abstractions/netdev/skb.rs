@@ -105,7 +105,7 @@ impl SkBuff {
         unsafe { bindings::napi_consume_skb(self.into_raw().as_ptr(), budget as i32) };
     }
 
-    /// What the device is to do with it.
+    /// What the device is to do with it.  For segments, how long the headers are is told exactly.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ impl SkBuff {
                     ecn: bits & bindings::SKB_GSO_TCP_ECN != 0,
                     size: (*info).gso_size,
                 });
-                // A hint of how much should be linear.
-                offload.header_len = u16::try_from(self.head_len()).unwrap_or(u16::MAX);
+                let len = bindings::virtio_skb_gso_header_len(skb, kind.is_tcp());
+                offload.header_len = u16::try_from(len).unwrap_or(u16::MAX);
             }
         }
         Ok(offload)

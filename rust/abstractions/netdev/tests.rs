@@ -3,7 +3,10 @@
 //! An interface that nobody sees, with packets and buffers.
 
 use crate::{
-    bridge::Outgoing,
+    bridge::{
+        Outgoing,
+        RxBuffer, //
+    },
     device::{
         feature,
         DeviceRef,
@@ -27,6 +30,7 @@ use crate::{
     },
     pool::{
         PoolBuffer,
+        PoolBuffers,
         SHARED_INFO_ROOM, //
     },
     skb::{
@@ -38,8 +42,18 @@ use crate::{
     tx_queue::TxGuard,
     ETH_ALEN, //
 };
-use core::ptr::NonNull;
-use kernel::prelude::*;
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
+use kernel::{
+    device,
+    faux,
+    prelude::*, //
+};
 use virtio::packets::{
     Packet,
     Place,
@@ -131,14 +145,39 @@ impl Poll<Silent> for Idle {
 
 type IdleNapi = Pin<KBox<Napi<Silent, Idle>>>;
 
+/// A device, and what it is below.
+struct Rig {
+    device: NewDevice<Silent>,
+    _parent: faux::Registration,
+}
+
+impl Deref for Rig {
+    type Target = NewDevice<Silent>;
+
+    fn deref(&self) -> &NewDevice<Silent> {
+        &self.device
+    }
+}
+
+impl DerefMut for Rig {
+    fn deref_mut(&mut self) -> &mut NewDevice<Silent> {
+        &mut self.device
+    }
+}
+
 /// A device with two queues.
-fn device() -> Result<NewDevice<Silent>> {
-    let parent = kernel::faux::Registration::new(c"netdev_test", None)?;
+fn device() -> Result<Rig> {
+    let parent = faux::Registration::new(c"netdev_test", None)?;
     let mut tx = KVec::new();
     for at in 0..2 {
         tx.push(at, GFP_KERNEL)?;
     }
-    NewDevice::new(parent.as_ref(), tx)
+    let below: &faux::Device<device::Bound> = parent.as_ref();
+    let below: &device::Device<device::Bound> = below.as_ref();
+    Ok(Rig {
+        device: NewDevice::new(below, tx)?,
+        _parent: parent,
+    })
 }
 
 /// Runs `f` with a way to allocate buffers.
@@ -173,7 +212,8 @@ fn lengths(packet: &Outgoing) -> Result<KVec<u32>> {
     Ok(lengths)
 }
 
-fn pieces(buffer: &PoolBuffer) -> Result<(u32, u32)> {
+/// Pieces of a buffer: where they are in their pages, and how long.
+fn pieces(buffer: &RxBuffer) -> Result<KVec<(u32, u32)>> {
     let mut all = KVec::new();
     buffer.pieces(|place| match place {
         Place::Pages(piece) => all
@@ -181,10 +221,20 @@ fn pieces(buffer: &PoolBuffer) -> Result<(u32, u32)> {
             .map_err(Error::from),
         Place::Mapped(..) => Err(EINVAL),
     })?;
-    all.first().copied().ok_or(EINVAL)
+    Ok(all)
 }
 
-#[kunit_tests(netdev)]
+/// The same of a buffer that is in one piece.
+fn one_piece(buffer: PoolBuffer) -> Result<((u32, u32), PoolBuffer)> {
+    let buffer = RxBuffer::One(buffer);
+    let pieces = pieces(&buffer)?;
+    match (pieces.as_slice(), buffer) {
+        ([piece], RxBuffer::One(buffer)) => Ok((*piece, buffer)),
+        _ => Err(EINVAL),
+    }
+}
+
+#[kunit_tests(virtio_netdev)]
 mod tests {
     use super::*;
 
@@ -239,23 +289,46 @@ mod tests {
     #[test]
     fn a_buffer_is_lent_in_bounds_and_comes_back_whole() -> Result {
         with_buffers(|alloc| {
-            let mut buffer = alloc(1000)?;
+            let buffer = alloc(1000)?;
             let size = buffer.size();
             assert!(size >= 1000 && size % 64 == 0);
-            let (start, len) = pieces(&buffer)?;
+            let ((start, len), mut buffer) = one_piece(buffer)?;
             assert_eq!(len, size);
-            buffer.lend(64, 100);
-            assert!(pieces(&buffer)? == (start + 64, 100));
-            buffer.lend(size - 4, 100);
-            assert!(pieces(&buffer)? == (start + size - 4, 4));
-            buffer.lend(size + 4, 100);
-            assert!(pieces(&buffer)? == (start + size, 0));
-            let (data, word) = Packet::into_raw(buffer);
+            for ((offset, len), expected) in [
+                ((64, 100), (64, 100)),
+                ((size - 4, 100), (size - 4, 4)),
+                ((size + 4, 100), (size, 0)),
+            ] {
+                buffer.lend(offset, len);
+                let piece;
+                (piece, buffer) = one_piece(buffer)?;
+                assert!(piece == (start + expected.0, expected.1));
+            }
+            let (data, word) = RxBuffer::One(buffer).into_raw();
             // SAFETY: Taken apart just now.
-            let buffer: PoolBuffer = unsafe { Packet::from_raw(data, word) };
-            assert!(pieces(&buffer)? == (start, size));
+            let RxBuffer::One(buffer) = (unsafe { RxBuffer::from_raw(data, word) }) else {
+                return Err(EINVAL);
+            };
+            assert!(one_piece(buffer)?.0 == (start, size));
             Ok(())
         })
+    }
+
+    #[test]
+    fn the_header_of_many_buffers_is_a_piece_by_itself() -> Result {
+        let device = device()?;
+        let napi: IdleNapi = Napi::new(&device, QueueType::Rx, 0, Idle)?;
+        napi.set_pool(16, -1, None)?;
+        let mut buffers = PoolBuffers::new(3, 12)?;
+        let filled = napi.with_disabled(|_, memory| buffers.fill(memory, true));
+        assert_eq!(filled, Some(true));
+        let (data, word) = RxBuffer::Many(buffers).into_raw();
+        // SAFETY: Taken apart just now.
+        let buffers = unsafe { RxBuffer::from_raw(data, word) };
+        let page = bindings::PAGE_SIZE as u32;
+        let expected = [(0, 12), (12, page - 12), (0, page), (0, page)];
+        assert!(*pieces(&buffers)? == expected);
+        Ok(())
     }
 
     #[test]
