@@ -60,7 +60,8 @@ impl Outgoing {
     pub fn new(skb: SkBuff, header: &[u8], any_layout: bool) -> Result<Self, SkBuff> {
         let raw = skb.as_raw();
         let header_len = header.len() as u32;
-        // SAFETY: By the invariants of `SkBuff`.
+        // SAFETY: By the invariants of `SkBuff`.  The header goes where there is room for it, which is
+        // the driver's: in front of what nobody else has a header of, or in the packet's own memory.
         unsafe {
             if !(*skb.shared_info()).frag_list.is_null() {
                 return Err(skb);
@@ -82,8 +83,6 @@ impl Outgoing {
                 }
                 room.cast()
             };
-            // SAFETY: Room that is the driver's, of that length: in front of what nobody else has a
-            // header of, or in the packet's own memory.
             core::ptr::copy_nonoverlapping(header.as_ptr(), to.cast(), header.len());
             Ok(Self {
                 skb,

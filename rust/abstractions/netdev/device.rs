@@ -438,18 +438,21 @@ impl<O: Operations> DeviceRef<O> {
 }
 
 /// The RTNL lock, held.
-pub struct RtnlGuard(NotThreadSafe);
+pub struct RtnlGuard {
+    _thread: NotThreadSafe,
+}
 
 /// Takes the lock of all changes to network devices.  May sleep.
 pub fn rtnl_lock() -> RtnlGuard {
     // SAFETY: No preconditions.
     unsafe { bindings::rtnl_lock() };
-    RtnlGuard(NotThreadSafe)
+    RtnlGuard {
+        _thread: NotThreadSafe,
+    }
 }
 
 impl Drop for RtnlGuard {
     fn drop(&mut self) {
-        let _ = self.0;
         // SAFETY: Locked by `rtnl_lock`, by this thread.
         unsafe { bindings::rtnl_unlock() };
     }
