@@ -386,7 +386,7 @@ impl<P: Packet> PacketQueue<P> {
         // SAFETY: `&mut self` is exclusive; the device gave the packet back.
         let taken = unsafe { vring.get_pair(self.maps, |segment, _| unmap::<P>(vring, segment)) };
         match taken {
-            Ok(Some(((data, context), written))) => Some((self.finish(data, context), written)),
+            Ok(Some(used)) => Some((self.finish(used.data, used.context), used.written)),
             Ok(None) => None,
             Err(_) => {
                 // SAFETY: A queue that was whole is of a device that is bound.

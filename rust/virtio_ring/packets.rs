@@ -22,6 +22,16 @@ use virtqueue::{
     Segment, //
 };
 
+/// A buffer that the device has used.
+pub struct UsedPair {
+    /// The caller's buffer.
+    pub data: NonNull<c_void>,
+    /// The second word of payload.
+    pub context: usize,
+    /// How many bytes the device wrote.
+    pub written: u32,
+}
+
 impl Token {
     /// As [`Token::mapped`], with a second word of payload.
     pub fn with_context(data: NonNull<c_void>, context: usize) -> Self {
@@ -33,8 +43,8 @@ impl Token {
 }
 
 impl Vring {
-    /// Takes the next used buffer: data, context, and the bytes written.  Its segments go to `unmap`
-    /// if it `walks` over them: those of the ring itself, not of a table.
+    /// Takes the next used buffer.  Its segments go to `unmap` if it `walks` over them: those of the
+    /// ring itself, not of a table.
     ///
     /// # Safety
     ///
@@ -48,15 +58,20 @@ impl Vring {
         &self,
         walks: bool,
         mut unmap: impl FnMut(Segment, Direction),
-    ) -> Result<Option<((NonNull<c_void>, usize), u32)>, Broken> {
+    ) -> Result<Option<UsedPair>, Broken> {
         // SAFETY: By the contract.
-        unsafe {
+        let used = unsafe {
             self.get_mapped(
                 walks,
                 |_, segment, dir| unmap(segment, dir),
                 |token| (token.data, (token.data, token.context.addr())),
             )
-        }
+        }?;
+        Ok(used.map(|((data, context), written)| UsedPair {
+            data,
+            context,
+            written,
+        }))
     }
 
     /// Takes back a buffer that the device has not used, as [`Vring::get_pair`].

@@ -35,6 +35,7 @@ pub use mapper::{
     max_mapping_size,
     Mapper, //
 };
+pub use packets::UsedPair;
 pub use scatter::{
     Broken,
     SharedMemory,
