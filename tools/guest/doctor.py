@@ -89,6 +89,7 @@ PACKAGES = (
     Item("llvm", "kernel and modules", command(f"llvm-nm{toolchain.llvm()}"), "llvm-22"),
     Item("libclang", "bindgen", file("/usr/lib/llvm-22/lib/libclang*.so*"), "libclang-22-dev"),
     Item("libelf", "objtool", file("/usr/include/libelf.h"), "libelf-dev"),
+    Item("libdw", "a build with symbol versions", file("/usr/include/elfutils/libdw.h"), "libdw-dev"),
     Item("openssl headers", "the kernel's host tools", file("/usr/include/openssl/ssl.h"), "libssl-dev"),
     Item("flex", "Kconfig", command("flex"), "flex"),
     Item("bison", "Kconfig", command("bison"), "bison"),
