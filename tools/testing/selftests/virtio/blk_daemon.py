@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest import ksft
+from guest.blk_load import Load
 from guest.ksft import Shell
 from guest.run import Config, Guest
 from guest.working_guest import LONG
@@ -27,7 +28,6 @@ SIZE = 16 << 20
 PATIENCE = 120
 # What the daemon says that the serial number is.
 SERIAL = "vhost_user_blk"
-STATE = "/tmp/load"
 QUEUES = 2
 ROUNDS = 20 if LONG else 2
 KSFT_SKIP = 4
@@ -67,39 +67,17 @@ class Daemon:
 
 @dataclass
 class World:
-    """The guest, a shell in it, and the other side of its disk."""
+    """The guest, a shell in it, the other side of its disk, and what writes to it."""
 
     guest: Guest
     shell: Shell
     daemon: Daemon
+    load: Load
 
-    def load(self) -> None:
-        """Start to write one request after the other.
-
-        The daemon does not say to the next one which requests it had in work, and QEMU counts them: with several that
-        end out of order, it gives wrong ones to the next daemon.
-        """
+    def begin(self) -> None:
+        """Start to write."""
         self.shell("blkdiscard -z /dev/vda")
-        self.shell(f"rm -rf {STATE}; mkdir {STATE} && echo 0 0 >{STATE}/progress")
-        self.shell(f"python3 /blk_load.py {SERIAL} {STATE} 1 & echo $! >/tmp/pid")
-        self.works()
-
-    def progress(self) -> tuple[int, int]:
-        """Bursts without an error, and errors, so far."""
-        bursts, errors = self.shell(f"cat {STATE}/progress").split()
-        return int(bursts), int(errors)
-
-    def works(self) -> None:
-        """The load goes on."""
-        more = self.progress()[0] + 2
-        condition = f"[ -e {STATE}/wrong ] || [ $(cut -d ' ' -f 1 {STATE}/progress) -ge {more} ]"
-        self.shell.wait(condition, PATIENCE)
-        wrong = self.shell(f"cat {STATE}/wrong 2>/dev/null || true")
-        assert not wrong, wrong
-
-    def unload(self) -> None:
-        """End the load, which compares everything once more."""
-        self.shell(f"touch {STATE}/stop; wait $(cat /tmp/pid) || (cat {STATE}/wrong; false)")
+        self.load.start()
 
 
 @contextlib.contextmanager
@@ -108,7 +86,7 @@ def healthy_guest(config: Config) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="daemon-") as name:
         daemon = Daemon(Path(name))
         config.default_devices = False
-        config.files = {"blk_load.py": Path(__file__).with_name("programs") / "blk_load.py"}
+        Load.prepare(config)
         memory = f"memory-backend-memfd,id=ram,size={config.memory}M,share=on"
         config.qemu_args += ["-object", memory, "-machine", "memory-backend=ram"]
         config.qemu_args += ["-chardev", f"socket,id=daemon,path={daemon.socket},reconnect-ms=100"]
@@ -116,7 +94,10 @@ def healthy_guest(config: Config) -> Iterator[World]:
         Shell.prepare(config)
         try:
             with Guest(config) as guest:
-                world = World(guest, Shell(guest), daemon)
+                shell = Shell(guest)
+                # The daemon does not say to the next one which requests it had in work, and QEMU counts them: with
+                # several that end out of order, it gives wrong ones to the next daemon.
+                world = World(guest, shell, daemon, Load(shell, SERIAL, PATIENCE, threads=1))
                 world.shell.wait("[ -b /dev/vda ]", PATIENCE)
                 yield world
                 world.shell.start("exit")
@@ -145,14 +126,14 @@ def empties(world: World) -> None:
 
 def daemon_killed_and_started(world: World) -> None:
     """The daemon dies, and another takes its place before a program has to hear of it."""
-    world.load()
+    world.begin()
     for _ in range(ROUNDS):
         world.daemon.kill()
         time.sleep(0.3)
         world.daemon.start()
-        world.works()
-    assert world.progress()[1] == 0, "a request failed"
-    world.unload()
+        world.load.works()
+    assert world.load.errors() == 0, "a request failed"
+    world.load.end()
 
 
 def daemon_gone_for_long(world: World) -> None:
@@ -160,12 +141,12 @@ def daemon_gone_for_long(world: World) -> None:
     if "updates" not in world.shell("modprobe -D virtio_blk | tail -n 1"):
         raise ksft.Skip("C virtio_blk waits for ever")
     world.shell(f"echo {TIMEOUT * 1000} >/sys/block/vda/queue/io_timeout")
-    world.load()
+    world.begin()
     world.daemon.kill()
-    world.shell.wait(f"[ $(cut -d ' ' -f 2 {STATE}/progress) -gt 0 ]", BOUND)
+    world.load.fails(BOUND)
     world.daemon.start()
-    world.works()
-    world.unload()
+    world.load.works()
+    world.load.end()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest import ksft
+from guest.blk_load import Load
 from guest.ksft import Shell
 from guest.run import Config, Guest
 from guest.working_guest import LONG
@@ -32,7 +33,6 @@ ROUNDS = 20 if LONG else 2
 SIZE = 8 << 20
 PATIENCE = 120
 SERIAL = "life"
-STATE = "/tmp/load"
 DRIVER = "/sys/bus/virtio/drivers/virtio_blk"
 # Options of the device that the command line of the kernel, which does not know them, brings here.
 OPTIONS = ("packed=on", "indirect_desc=off", "num-queues=2")
@@ -40,24 +40,12 @@ OPTIONS = ("packed=on", "indirect_desc=off", "num-queues=2")
 
 @dataclass
 class World:
-    """The guest, a shell in it, and the properties of its disk."""
+    """The guest, a shell in it, the properties of its disk, and what writes to it."""
 
     guest: Guest
     shell: Shell
     disk: dict[str, str]
-
-    def progress(self) -> tuple[int, int]:
-        """Bursts without an error, and errors, so far."""
-        bursts, errors = self.shell(f"cat {STATE}/progress").split()
-        return int(bursts), int(errors)
-
-    def works(self) -> None:
-        """The load goes on, without errors: two bursts, the first of which may have begun before."""
-        more = self.progress()[0] + 2
-        condition = f"[ -e {STATE}/wrong ] || [ $(cut -d ' ' -f 1 {STATE}/progress) -ge {more} ]"
-        self.shell.wait(condition, PATIENCE)
-        wrong = self.shell(f"cat {STATE}/wrong 2>/dev/null || true")
-        assert not wrong, wrong
+    load: Load
 
     def device(self) -> str:
         """The name of the disk's virtio device."""
@@ -73,7 +61,7 @@ def healthy_guest(config: Config) -> Iterator[World]:
             stream.truncate(SIZE)
         config.default_devices = False
         config.end = "reboot"
-        config.files = {"blk_load.py": Path(__file__).with_name("programs") / "blk_load.py"}
+        Load.prepare(config)
         disk = {"driver": "virtio-blk-pci", "id": "life", "bus": "port0", "drive": "disk", "serial": SERIAL}
         disk |= dict(option.split("=") for option in OPTIONS if option in config.append)
         # The speed: links of QEMU 10.0 that are faster say after a reset that they are not up.
@@ -82,35 +70,34 @@ def healthy_guest(config: Config) -> Iterator[World]:
         config.qemu_args += ["-device", ",".join(f"{key}={value}" for key, value in disk.items())]
         Shell.prepare(config)
         with Guest(config) as guest:
-            world = World(guest, Shell(guest), disk)
-            world.shell(f"mkdir {STATE} && echo 0 0 >{STATE}/progress")
+            shell = Shell(guest)
+            world = World(guest, shell, disk, Load(shell, SERIAL, PATIENCE))
             world.shell("echo 0 >/sys/module/suspend/parameters/pm_test_delay")
-            world.shell(f"python3 /blk_load.py {SERIAL} {STATE} & echo $! >/tmp/pid")
-            world.works()
+            world.load.start()
             yield world
-            world.shell(f"touch {STATE}/stop; wait $(cat /tmp/pid) || (cat {STATE}/wrong; false)")
+            world.load.end()
             world.shell.start("exit")
             ksft.passed(guest)
 
 
 def function_reset(world: World) -> None:
     """The function is reset, which no program hears of."""
-    before = world.progress()[1]
+    before = world.load.errors()
     for _ in range(ROUNDS):
         world.shell(f"echo 1 >/sys/bus/virtio/devices/{world.device()}/../reset")
-        world.works()
-    assert world.progress()[1] == before, "a request failed"
+        world.load.works()
+    assert world.load.errors() == before, "a request failed"
 
 
 def suspended_to_level(world: World) -> None:
     """Devices are suspended and resumed, which no program hears of."""
-    before = world.progress()[1]
+    before = world.load.errors()
     world.shell("echo devices >/sys/power/pm_test")
     for _ in range(ROUNDS):
         world.shell("echo mem >/sys/power/state")
-        world.works()
+        world.load.works()
     world.shell("echo none >/sys/power/pm_test")
-    assert world.progress()[1] == before, "a request failed"
+    assert world.load.errors() == before, "a request failed"
 
 
 def driver_unbound_and_bound(world: World) -> None:
@@ -118,7 +105,7 @@ def driver_unbound_and_bound(world: World) -> None:
     for _ in range(ROUNDS):
         device = world.device()
         world.shell(f"echo {device} >{DRIVER}/unbind && echo {device} >{DRIVER}/bind")
-        world.works()
+        world.load.works()
 
 
 def driver_unloaded_and_loaded(world: World) -> None:
@@ -126,21 +113,21 @@ def driver_unloaded_and_loaded(world: World) -> None:
     for _ in range(ROUNDS):
         disk = f"/dev/$(basename $(dirname $(grep -lx {SERIAL} /sys/block/vd*/serial)))"
         world.shell(f"sleep 1000 <{disk} & echo $! >/tmp/user")
-        world.shell(f"touch {STATE}/hold")
-        world.shell.wait(f"[ -e {STATE}/held ]", PATIENCE)
+        world.load.hold()
         world.shell("! rmmod virtio_blk 2>/dev/null")
         world.shell("kill $(cat /tmp/user)")
         # udev may still look at it.
         world.shell.wait("{ rmmod virtio_blk 2>/dev/null; [ ! -e /sys/module/virtio_blk ]; }", PATIENCE)
-        world.shell(f"modprobe virtio_blk && rm {STATE}/hold")
-        world.works()
+        world.shell("modprobe virtio_blk")
+        world.load.release()
+        world.load.works()
 
 
 def transport_unloaded_and_loaded(world: World) -> None:
     """The transport is unloaded, below a driver that is in use, and loaded again."""
     for _ in range(ROUNDS):
         world.shell("rmmod virtio_pci && modprobe virtio_pci")
-        world.works()
+        world.load.works()
 
 
 def unplugged_and_plugged(world: World) -> None:
@@ -152,7 +139,7 @@ def unplugged_and_plugged(world: World) -> None:
             # A device without a name has an event of its own, by its path alone.
             pass
         monitor.command("device_add", **world.disk)
-        world.works()
+        world.load.works()
 
 
 if __name__ == "__main__":
