@@ -526,7 +526,7 @@ mod tests {
     fn room_to_build_a_packet_costs_no_pages() {
         // Two to a page, with the room and without.
         let usual = merged_size(GOOD_PACKET_LEN, 12, 4096);
-        assert!(usual >= GOOD_PACKET_LEN + 12 + SHARED_INFO_ROOM && usual <= 2048);
+        assert!((GOOD_PACKET_LEN + 12 + SHARED_INFO_ROOM..=2048).contains(&usual));
         // With the room there would be one.
         assert_eq!(merged_size(2000, 12, 4096), 2012);
         // What is larger than a page has all of it.

@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn text_ends_with_a_zero_and_is_cut() -> Result {
         let mut room = [0xff; 6];
-        assert!(write!(Text::new(&mut room), "rx{}_{}", 1, "kicks").is_ok());
+        assert!(write!(Text::new(&mut room), "rx{}_kicks", 1).is_ok());
         assert!(room == *b"rx1_k\0");
         assert!(write!(Text::new(&mut room), "tx").is_ok());
         assert!(room == *b"tx\0\0\0\0");

@@ -235,7 +235,7 @@ fn one_piece(buffer: PoolBuffer) -> Result<((u32, u32), PoolBuffer)> {
 }
 
 #[kunit_tests(virtio_netdev)]
-mod tests {
+mod suite {
     use super::*;
 
     #[test]
