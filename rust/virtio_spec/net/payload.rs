@@ -48,16 +48,19 @@ impl Order {
     }
 
     /// The data of `VLAN_ADD` and `VLAN_DEL`; `None` for what is no VLAN id.
+    #[inline]
     pub fn vlan(self, id: u16) -> Option<[u8; 2]> {
         (id <= MAX_VLAN).then(|| self.encode(id))
     }
 
     /// The data of `MQ_VQ_PAIRS_SET`; `None` unless there are so many of `max` pairs.
+    #[inline]
     pub fn queue_pairs(self, pairs: u16, max: u16) -> Option<[u8; 2]> {
         (1..=max).contains(&pairs).then(|| self.encode(pairs))
     }
 
     /// The data of `GUEST_OFFLOADS_SET`.
+    #[inline]
     pub fn guest_offloads(self, offloads: GuestOffloads) -> [u8; 8] {
         self.encode(offloads.bits())
     }
