@@ -24,7 +24,8 @@ use crate::{
     queue::{
         AddErrorKind,
         Notification,
-        Queues, //
+        Queues,
+        RingErrorKind, //
     },
     recovery, //
 };
@@ -229,13 +230,7 @@ impl<R: Request> RequestQueue<R> {
     ) -> Result<(), AddError<R>> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
-        let slot = match self.slots.get_mut(request.slot()) {
-            Some(slot) if !slot.in_flight => slot,
-            _ => {
-                let kind = AddErrorKind::NoSlot;
-                return Err(AddError { kind, request });
-            }
-        };
+        let (slot, request) = free_slot(&mut self.slots, request)?;
         slot.fill_ends(header);
         let footer = slot.footer(footer_size);
         let filled = match request.only_piece() {
@@ -262,18 +257,12 @@ impl<R: Request> RequestQueue<R> {
         let raw = request.into_raw();
         // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
         // back, by the contract of `Request`.
-        match unsafe { vring.add_indirect(table, readable, writable, raw) } {
-            Ok(()) => {
-                slot.in_flight = true;
-                self.added = true;
-                Ok(())
-            }
-            Err(kind) => Err(AddError {
-                kind: AddErrorKind::Ring(kind),
-                // SAFETY: Taken apart above.
-                request: unsafe { R::from_raw(raw) },
-            }),
-        }
+        let result = unsafe { vring.add_indirect(table, readable, writable, raw) };
+        // SAFETY: Taken apart above.
+        result.map_err(|kind| unsafe { not_taken(kind, raw) })?;
+        slot.in_flight = true;
+        self.added = true;
+        Ok(())
     }
 
     /// The data of a request that is one piece, where there are no tables, and mapping is no more than to
@@ -299,13 +288,7 @@ impl<R: Request> RequestQueue<R> {
     ) -> Result<(), AddError<R>> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
-        let slot = match self.slots.get_mut(request.slot()) {
-            Some(slot) if !slot.in_flight => slot,
-            _ => {
-                let kind = AddErrorKind::NoSlot;
-                return Err(AddError { kind, request });
-            }
-        };
+        let (slot, request) = free_slot(&mut self.slots, request)?;
         slot.fill_ends(header);
         let dir = request.direction();
         // SAFETY: By the contract of `Request`.
@@ -318,18 +301,12 @@ impl<R: Request> RequestQueue<R> {
         let raw = request.into_raw();
         // SAFETY: `&mut self` is exclusive; slot and data are the device's until the request comes
         // back, by the contract of `Request`.
-        match unsafe { vring.add(readable, writable, Token::mapped(raw)) } {
-            Ok(()) => {
-                slot.in_flight = true;
-                self.added = true;
-                Ok(())
-            }
-            Err((kind, _)) => Err(AddError {
-                kind: AddErrorKind::Ring(kind),
-                // SAFETY: Taken apart above.
-                request: unsafe { R::from_raw(raw) },
-            }),
-        }
+        let result = unsafe { vring.add(readable, writable, Token::mapped(raw)) };
+        // SAFETY: Taken apart above.
+        result.map_err(|(kind, _)| unsafe { not_taken(kind, raw) })?;
+        slot.in_flight = true;
+        self.added = true;
+        Ok(())
     }
 
     /// Takes the next request that the device has used.  Any context.
@@ -486,6 +463,32 @@ impl<R: Request> Drop for RequestQueue<R> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, the handle's own reference.
         unsafe { Vring::put_ref(self.vring) };
+    }
+}
+
+/// The slot of a request, if the device has it not; the request comes back either way.
+#[inline(always)]
+fn free_slot<R: Request>(slots: &mut [Slot], request: R) -> Result<(&mut Slot, R), AddError<R>> {
+    match slots.get_mut(request.slot()) {
+        Some(slot) if !slot.in_flight => Ok((slot, request)),
+        _ => Err(AddError {
+            kind: AddErrorKind::NoSlot,
+            request,
+        }),
+    }
+}
+
+/// Gives back a request that the ring did not take.
+///
+/// # Safety
+///
+/// `raw` is an `R` taken apart, and nobody puts it together again.
+#[inline(always)]
+unsafe fn not_taken<R: Request>(kind: RingErrorKind, raw: NonNull<c_void>) -> AddError<R> {
+    AddError {
+        kind: AddErrorKind::Ring(kind),
+        // SAFETY: By the contract.
+        request: unsafe { R::from_raw(raw) },
     }
 }
 
