@@ -41,7 +41,7 @@ check_xfs() {
 
 # Files large and small, of which some are removed or overwritten again, by several programs at once.
 fill() {
-	cp -a /usr/lib/udev /usr/lib/python3.*/encodings "$MNT" &
+	cp -a "$TREE" /usr/lib/python3.*/json "$MNT" &
 	make_data
 	for number in 1 2 3; do
 		cp "$DATA" "$MNT/large$number" &
