@@ -107,6 +107,17 @@ def argv(instance: Instance, staged: Path, logs: Path, limit: float, long: bool)
     return (GUEST, "run", *arguments, *files, "--", script)
 
 
+def failure_of_qemu(logs: Path) -> str | None:
+    """How QEMU failed in a guest with its logs below LOGS, before the guest had a module; `None` if it did not."""
+    for path in logs.rglob("console.log"):
+        text = console.read(path)
+        if console.stale_breakpoint(text):
+            return "ran a breakpoint that was gone"
+        if console.died_of_qemu(text, console.read(path.with_name("qemu.stderr"))):
+            return "failed an assertion"
+    return None
+
+
 def run_one(instance: Instance, staged: Path, long: bool) -> list[Outcome]:
     """Run INSTANCE; what each of its cases came to."""
     begin = time.monotonic()
@@ -117,12 +128,9 @@ def run_one(instance: Instance, staged: Path, long: bool) -> list[Outcome]:
     limit = guest_limit * 4 if instance.program.suffix == ".py" else guest_limit + 120
     arguments = argv(instance, staged, log.parent, guest_limit, long)
     status = command.execute(arguments, log, environment, limit)
-    if any(console.stale_breakpoint(console.read(path)) for path in log.parent.rglob("console.log")):
+    if failure := failure_of_qemu(log.parent):
         # Nothing of ours was there yet.  Once is enough: it is seen in one guest of thousands.
-        print(
-            f"# {instance.name}: QEMU ran a breakpoint that was gone, before there was a module; started again",
-            flush=True,
-        )
+        print(f"# {instance.name}: QEMU {failure}, before there was a module; started again", flush=True)
         status = command.execute(arguments, log, environment, limit)
     took = time.monotonic() - begin
     parser = ktap.parse(log.read_text(errors="replace"))

@@ -65,6 +65,15 @@ def stale_breakpoint(text: str) -> bool:
     return re.search(r"Not tainted", text) is not None and re.search(r"Modules linked in:\s*$", text, re.M) is not None
 
 
+def died_of_qemu(text: str, stderr: str) -> bool:
+    """Whether QEMU's STDERR shows that it failed by itself, while console TEXT names no virtio module or device yet.
+
+    QEMU 10.0 with a thread for each processor can look for memory in a map that has just been replaced
+    (``iotlb_to_section``), while the guest's firmware or kernel moves a device's registers.
+    """
+    return re.search(r"Assertion `.*' failed", stderr) is not None and "virtio" not in text
+
+
 def leaks(text: str, modules: set[str]) -> Finding | None:
     """The first kmemleak record of console TEXT whose backtrace names one of MODULES."""
     lines = [_TIMESTAMP.sub("", line.rstrip("\r")) for line in text.splitlines()]

@@ -3,7 +3,7 @@
 
 import unittest
 
-from guest.console import device_error, leaks, scan, stale_breakpoint
+from guest.console import device_error, died_of_qemu, leaks, scan, stale_breakpoint
 
 SICK = (
     "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000000",
@@ -53,6 +53,11 @@ STALE = """[    0.978299] Oops: int3: 0000 [#1] SMP
 """
 
 
+ASSERTION = """\
+qemu-system-x86_64: system/physmem.c:2678: iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed.
+"""
+
+
 class Splats(unittest.TestCase):
     def test_stale_breakpoint(self) -> None:
         self.assertTrue(stale_breakpoint(STALE))
@@ -61,6 +66,13 @@ class Splats(unittest.TestCase):
         self.assertFalse(stale_breakpoint(STALE.replace("int3", "general protection fault")))
         self.assertFalse(stale_breakpoint("[    0.1] WARNING: something\n" + STALE))
         self.assertFalse(stale_breakpoint(""))
+
+    def test_died_of_qemu(self) -> None:
+        early = "[    0.024000] tsc: Unable to calibrate against PIT\n"
+        self.assertTrue(died_of_qemu(early, ASSERTION))
+        self.assertFalse(died_of_qemu(early, ""))
+        self.assertFalse(died_of_qemu(early, "qemu-system-x86_64: virtio: zero sized buffers are not allowed\n"))
+        self.assertFalse(died_of_qemu(early + "[    3.1] virtio_ring: loading out-of-tree module\n", ASSERTION))
 
     def test_sick(self) -> None:
         for line in SICK:
