@@ -13,7 +13,13 @@ use block_mq::{
     Op,
     Status, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::{
+        __GFP_NOWARN, //
+        GFP_ATOMIC,
+    },
+    prelude::*, //
+};
 use virtio::{
     queue::{
         AddErrorKind,
@@ -41,8 +47,9 @@ use virtio_spec::blk::{
 /// Bytes of a range in a discard, a write of zeroes or an erase.
 const RANGE_SIZE: usize = 16;
 
-/// Ranges in a request at most: they travel in its slot.
-pub(crate) const MAX_RANGES: u16 = (INLINE_SIZE / RANGE_SIZE) as u16;
+/// Ranges in a request at most (C: `MAX_DISCARD_SEGMENTS`).  Few travel in its slot, many in memory of
+/// their own.
+pub(crate) const MAX_RANGES: u16 = 256;
 
 /// What a request asks that the driver itself makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,71 +305,72 @@ fn submit_ranges(
         _ if request.may_unmap() => (zeroes, WRITE_ZEROES_FLAG_UNMAP, max_zeroes),
         _ => (zeroes, 0, max_zeroes),
     };
-    let mut ranges = Ranges::new(flags, most);
-    request.for_each_range(|sector, sectors| ranges.push(sector, sectors));
-    let Some(bytes) = ranges.bytes() else {
-        // More than the block layer was told to send.
+    let most = most.max(1);
+    let mut count = 0_u32;
+    request.for_each_range(|_, sectors| {
+        count = count.saturating_add(sectors.div_ceil(most));
+    });
+    if count == 0 || count > MAX_RANGES.into() {
+        // Not what the block layer was told to send.
         return Err(Refused::Never(request, Status::IoError));
+    }
+    let size = count as usize * RANGE_SIZE;
+    let mut inline = [0; INLINE_SIZE];
+    let data = if let Some(room) = inline.get_mut(..size) {
+        let mut ranges = Ranges::new(room, flags, most);
+        request.for_each_range(|sector, sectors| ranges.push(sector, sectors));
+        Data::Readable(room)
+    } else {
+        let Ok(mut room) = KVec::from_elem(0, size, GFP_ATOMIC | __GFP_NOWARN) else {
+            return Err(Refused::NoMemory(request));
+        };
+        let mut ranges = Ranges::new(&mut room, flags, most);
+        request.for_each_range(|sector, sectors| ranges.push(sector, sectors));
+        request.set_payload(room);
+        Data::Payload
     };
     let command = Command {
         header: header(kind, request.priority(), 0),
-        data: Data::Readable(bytes),
+        data,
         footer: footer_size(request.op()),
     };
-    Ok(queue.add(request, command)?)
+    queue.add(request, command).map_err(|mut error| {
+        error.request.set_payload(KVec::new());
+        error.into()
+    })
 }
 
-/// Ranges, as the device wants them (`struct virtio_blk_discard_write_zeroes`).
-struct Ranges {
-    bytes: [u8; INLINE_SIZE],
-    filled: usize,
+/// Room for ranges, as the device wants them (`struct virtio_blk_discard_write_zeroes`).
+struct Ranges<'a> {
+    room: core::slice::ChunksExactMut<'a, u8>,
     flags: u32,
     /// Sectors of a range at most, not 0.
     most: u32,
-    overflown: bool,
 }
 
-impl Ranges {
-    fn new(flags: u32, most: u32) -> Self {
+impl<'a> Ranges<'a> {
+    fn new(room: &'a mut [u8], flags: u32, most: u32) -> Self {
         Self {
-            bytes: [0; INLINE_SIZE],
-            filled: 0,
+            room: room.chunks_exact_mut(RANGE_SIZE),
             flags,
-            most: most.max(1),
-            overflown: false,
+            most,
         }
     }
 
-    /// Appends a range, in as many parts as it takes.
+    /// Fills in a range, in as many parts as it takes.
     fn push(&mut self, mut sector: u64, mut sectors: u32) {
-        while sectors > self.most && !self.overflown {
-            self.push_part(sector, self.most);
-            sector += u64::from(self.most);
-            sectors -= self.most;
+        while sectors != 0 {
+            let Some(room) = self.room.next() else {
+                return;
+            };
+            let part = sectors.min(self.most);
+            let words = [sector, u64::from(part) | u64::from(self.flags) << 32];
+            for (to, word) in room.chunks_exact_mut(8).zip(words) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+            sector += u64::from(part);
+            sectors -= part;
         }
-        self.push_part(sector, sectors);
-    }
-
-    fn push_part(&mut self, sector: u64, sectors: u32) {
-        let end = self.filled + RANGE_SIZE;
-        let Some(room) = self.bytes.get_mut(self.filled..end) else {
-            self.overflown = true;
-            return;
-        };
-        let words = [
-            sector,
-            u64::from(sectors) | u64::from(self.flags) << 32, //
-        ];
-        for (to, word) in room.chunks_exact_mut(8).zip(words) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        self.filled = end;
-    }
-
-    /// All of them; `None` if there were too many, or none.
-    fn bytes(&self) -> Option<&[u8]> {
-        let bytes = self.bytes.get(..self.filled)?;
-        (!self.overflown && !bytes.is_empty()).then_some(bytes)
     }
 }
 
@@ -383,6 +391,10 @@ pub(crate) fn finish(done: Done<Request>, counts: bool, zone_sectors: u32) -> (R
             let footer = u128::from_ne_bytes(footer);
             let request = finish_append(request, written, footer, counts, zone_sectors);
             return (request, false);
+        }
+        Op::Discard | Op::SecureErase | Op::WriteZeroes => {
+            request.set_payload(KVec::new());
+            0
         }
         _ => 0,
     };
@@ -455,42 +467,28 @@ mod tests {
 
     #[test]
     fn ranges_are_sector_count_and_flags() {
-        let mut ranges = Ranges::new(WRITE_ZEROES_FLAG_UNMAP, u32::MAX);
-        assert_eq!(ranges.bytes().is_none(), true);
+        let mut room = [0xee; 3 * RANGE_SIZE];
+        let mut ranges = Ranges::new(&mut room, WRITE_ZEROES_FLAG_UNMAP, u32::MAX);
         ranges.push(0x0102_0304_0506_0708, 9);
         ranges.push(0, u32::MAX);
-        let bytes = ranges.bytes().unwrap_or(&[]);
-        assert_eq!(bytes.len(), 2 * RANGE_SIZE);
         assert_eq!(
-            bytes[..RANGE_SIZE],
+            room[..RANGE_SIZE],
             [8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 1, 0, 0, 0]
         );
-        assert_eq!(bytes[24..], [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
-    }
-
-    #[test]
-    fn more_ranges_than_fit_are_no_request() {
-        let mut ranges = Ranges::new(0, 1);
-        for at in 0..MAX_RANGES {
-            ranges.push(at.into(), 1);
-        }
-        assert_eq!(
-            ranges.bytes().map(<[u8]>::len),
-            Some(usize::from(MAX_RANGES) * RANGE_SIZE)
-        );
-        ranges.push(0, 1);
-        assert_eq!(ranges.bytes().is_none(), true);
+        assert_eq!(room[24..32], [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        assert_eq!(room[32..], [0xee; RANGE_SIZE]);
     }
 
     #[test]
     fn long_range_is_several() {
-        let mut ranges = Ranges::new(0, 10);
+        let mut room = [0; 3 * RANGE_SIZE];
+        let mut ranges = Ranges::new(&mut room, 0, 10);
         ranges.push(100, 25);
-        let bytes = ranges.bytes().unwrap_or(&[]);
-        assert_eq!(bytes.len(), 3 * RANGE_SIZE);
+        // There is no room for it.
+        ranges.push(200, 1);
         for (at, (sector, sectors)) in [(100, 10), (110, 10), (120, 5)].into_iter().enumerate() {
-            assert_eq!(bytes[at * RANGE_SIZE], sector);
-            assert_eq!(bytes[at * RANGE_SIZE + 8], sectors);
+            assert_eq!(room[at * RANGE_SIZE], sector);
+            assert_eq!(room[at * RANGE_SIZE + 8], sectors);
         }
     }
 

@@ -256,7 +256,8 @@ impl Queue {
         if queue.is_some() {
             self.statistics.resets.count();
         }
-        while let Some(request) = queue.as_mut().and_then(|queue| queue.drain(proof)) {
+        while let Some(mut request) = queue.as_mut().and_then(|queue| queue.drain(proof)) {
+            request.set_payload(KVec::new());
             if core::mem::take(&mut self.inner.lock().stopped) {
                 request.restart_queue();
             }

@@ -20,7 +20,7 @@ use virtio_bindings as bindings;
 
 // SAFETY:
 // - the pages of the bios are there, and the block layer leaves them alone, until the request is
-//   ended, for which it must be put together again;
+//   ended, for which it must be put together again; so must it be for the payload to be changed;
 // - the raw form is the pointer to the request;
 // - the tag does not change until the request is ended or given back.
 unsafe impl<T: Operations> requests::Request for Request<T> {
@@ -116,6 +116,18 @@ unsafe impl<T: Operations> requests::Request for Request<T> {
                 len,
             })
         }
+    }
+
+    fn payload(&self) -> Option<Piece> {
+        let bytes = Request::payload(self);
+        let start = bytes.first().map(core::ptr::from_ref)?;
+        // SAFETY: Memory of `kmalloc`.
+        let page = unsafe { bindings::virtio_virt_to_page(start.cast_mut().cast()) };
+        Some(Piece {
+            page: NonNull::new(page)?,
+            offset: (start.addr() & (bindings::PAGE_SIZE - 1)) as u32,
+            len: u32::try_from(bytes.len()).ok()?,
+        })
     }
 
     #[inline(always)]

@@ -118,6 +118,8 @@ pub(crate) struct Pdu<T: Operations> {
     pub(crate) expirations: Atomic<u32>,
     /// How often it was started anew; only its owner changes it.
     requeues: Atomic<u32>,
+    /// What the request brings along; only its owner uses it.
+    payload: UnsafeCell<KVec<u8>>,
     /// The driver's; only the owner of the request uses it.
     data: UnsafeCell<T::RequestData>,
 }
@@ -132,6 +134,7 @@ impl<T: Operations> Pdu<T> {
         let pdu = Self {
             expirations: Atomic::new(0),
             requeues: Atomic::new(0),
+            payload: UnsafeCell::new(KVec::new()),
             data: UnsafeCell::new(data),
         };
         // SAFETY: By the contract.
@@ -290,6 +293,18 @@ impl<T: Operations> Request<T> {
     }
 
     #[inline(always)]
+    /// Has the request bring `payload` along for the device, in place of another that it had.
+    pub fn set_payload(&mut self, payload: KVec<u8>) {
+        // SAFETY: By the type invariants, ours alone.
+        drop(unsafe { core::mem::replace(&mut *self.pdu().payload.get(), payload) });
+    }
+
+    /// What the request brings along, empty if that is nothing.
+    pub fn payload(&self) -> &[u8] {
+        // SAFETY: By the type invariants, ours alone.
+        unsafe { &*self.pdu().payload.get() }
+    }
+
     fn pdu(&self) -> &Pdu<T> {
         // SAFETY: By the type invariants.
         unsafe { &*Pdu::<T>::of(self.as_raw()) }

@@ -293,6 +293,19 @@ unsafe impl Request for DataRequest {
         only
     }
 
+    /// The first piece, if there is any, and half of it.
+    fn payload(&self) -> Option<Piece> {
+        let mut first = None;
+        let _ = self.pieces(|piece| {
+            first = Some(Piece {
+                len: piece.len / 2,
+                ..piece
+            });
+            Err(())
+        });
+        first
+    }
+
     fn into_raw(self) -> NonNull<c_void> {
         NonNull::from(KBox::leak(self.0)).cast()
     }

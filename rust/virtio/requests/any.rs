@@ -15,6 +15,7 @@ use super::{
     AddError,
     Command,
     Data,
+    Piece,
     Request,
     RequestQueue,
     HEADER_SIZE,
@@ -99,6 +100,48 @@ enum Stop {
     Room,
     /// The data cannot be mapped now.
     Mapping,
+}
+
+/// What is to be mapped of a request.
+struct Mapped<'a, R> {
+    request: &'a R,
+    payload: bool,
+}
+
+impl<'a, R: Request> Mapped<'a, R> {
+    /// What `command` asks for of `request`; `None` if that is nothing.
+    fn new(request: &'a R, command: &Command<'_>) -> Option<Self> {
+        let payload = match command.data {
+            Data::Request => false,
+            Data::Payload => true,
+            Data::None | Data::Readable(_) | Data::Writable(_) => return None,
+        };
+        Some(Self { request, payload })
+    }
+
+    fn direction(&self) -> Direction {
+        if self.payload {
+            Direction::Readable
+        } else {
+            self.request.direction()
+        }
+    }
+
+    fn max_pieces(&self) -> usize {
+        if self.payload {
+            1
+        } else {
+            self.request.max_pieces()
+        }
+    }
+
+    fn pieces<E>(&self, mut f: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        if self.payload {
+            self.request.payload().map_or(Ok(()), &mut f)
+        } else {
+            self.request.pieces(f)
+        }
+    }
 }
 
 /// A request whose slot is filled and whose data is mapped.
@@ -247,9 +290,10 @@ impl<R: Request> RequestQueue<R> {
         request: &R,
         command: &Command<'_>,
     ) -> Result<Prepared, Stop> {
-        let data = matches!(command.data, Data::Request);
+        let data = Mapped::new(request, command);
+        let pieces = data.as_ref().map_or(0, Mapped::max_pieces);
         // One is for the header, one for the footer.
-        if data && request.max_pieces() > MAX_PIECES && !self.take_large(index) {
+        if pieces > MAX_PIECES && !self.take_large(index) {
             return Err(Stop::Room);
         }
         let place = self.table_place(index).ok_or(Stop::Room)?;
@@ -261,15 +305,15 @@ impl<R: Request> RequestQueue<R> {
             table.set_direction(dir);
             table.push(segment);
             (u64::from(segment.len), dir)
-        } else if !data {
-            (0, Direction::Readable)
-        } else if self.copies.is_empty() {
-            let dir = request.direction();
-            (self.push_data(request, dir, &mut table)?, dir)
+        } else if let Some(data) = data {
+            let bytes = if self.copies.is_empty() {
+                self.push_data(&data, &mut table)?
+            } else {
+                self.push_mapped(index, &place, &data, &mut table)?
+            };
+            (bytes, data.direction())
         } else {
-            let dir = request.direction();
-            let bytes = self.push_mapped(index, &place, request, dir, &mut table)?;
-            (bytes, dir)
+            (0, Direction::Readable)
         };
         let slot = self.slots.get(index).ok_or(Stop::Room)?;
         let footer = slot.footer(command.footer);
@@ -290,11 +334,12 @@ impl<R: Request> RequestQueue<R> {
     }
 
     /// Writes the data to a table, with mappings that need not be undone, and says how many bytes.
-    fn push_data(&self, request: &R, dir: Direction, table: &mut Table) -> Result<u64, Stop> {
+    fn push_data(&self, data: &Mapped<'_, R>, table: &mut Table) -> Result<u64, Stop> {
         let vring = self.vring();
+        let dir = data.direction();
         table.set_direction(dir);
         let mut bytes = 0_u64;
-        request.pieces(|piece| {
+        data.pieces(|piece| {
             // SAFETY: By the contract of `Request`.
             let segment = unsafe { map(vring, piece, dir) }.map_err(|_| Stop::Mapping)?;
             bytes = bytes.wrapping_add(segment.len.into());
@@ -312,10 +357,10 @@ impl<R: Request> RequestQueue<R> {
         &mut self,
         index: usize,
         place: &TablePlace,
-        request: &R,
-        dir: Direction,
+        data: &Mapped<'_, R>,
         table: &mut Table,
     ) -> Result<u64, Stop> {
+        let dir = data.direction();
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         table.set_direction(dir);
@@ -323,7 +368,7 @@ impl<R: Request> RequestQueue<R> {
         let mut count = 0;
         let copies = self.copies.get_mut(place.copies..).unwrap_or_default();
         let mut copies = copies.iter_mut();
-        let filled = request.pieces(|piece| {
+        let filled = data.pieces(|piece| {
             if !table.has_room() {
                 return Err(Stop::Room);
             }
@@ -353,12 +398,10 @@ impl<R: Request> RequestQueue<R> {
         const TOO_LONG: AddErrorKind = AddErrorKind::Ring(virtio_ring::AddErrorKind::TooLong);
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
-        let data = match command.data {
-            Data::Request => request.max_pieces(),
-            _ => 0,
-        };
+        let data = Mapped::new(request, command);
+        let pieces = data.as_ref().map_or(0, Mapped::max_pieces);
         // Mapped for nothing, if others have to come back first anyway.
-        if self.in_flight() != 0 && (vring.num_free() as usize) < data.saturating_add(2) {
+        if self.in_flight() != 0 && (vring.num_free() as usize) < pieces.saturating_add(2) {
             return Err(AddErrorKind::Ring(virtio_ring::AddErrorKind::Full));
         }
         let slot = self.slots.get(index).ok_or(AddErrorKind::NoSlot)?;
@@ -372,10 +415,10 @@ impl<R: Request> RequestQueue<R> {
         let filled = if let Some((segment, inline_dir)) = slot.inline(command) {
             dir = inline_dir;
             push(segment)
-        } else if matches!(command.data, Data::Request) {
-            dir = request.direction();
+        } else if let Some(data) = data {
+            dir = data.direction();
             mapped = Some(dir);
-            request.pieces(|piece| {
+            data.pieces(|piece| {
                 // SAFETY: By the contract of `Request`; unmapped when it comes back.
                 let segment =
                     unsafe { map(vring, piece, dir) }.map_err(|_| AddErrorKind::NoMapping)?;

@@ -29,7 +29,7 @@ pub struct Piece {
 ///
 /// # Safety
 ///
-/// - what `pieces` and `only_piece` show is the same, and valid memory, which stays so, and is left alone but by the rules of DMA,
+/// - what `pieces` and `only_piece` show is the same, and with what `payload` shows valid memory, which stays so, and is left alone but by the rules of DMA,
 ///   until the request was put together again by `from_raw`;
 /// - `from_raw` gives back the very request that `into_raw` took apart;
 /// - `slot_of` says of what `into_raw` returned what `slot` said of the request.
@@ -66,6 +66,11 @@ pub unsafe trait Request: Send + Sized {
         None
     }
 
+    /// What the request brings along beside its data, for the device to read: see [`Data::Payload`].
+    fn payload(&self) -> Option<Piece> {
+        None
+    }
+
     /// Takes the request apart.
     fn into_raw(self) -> NonNull<c_void>;
 
@@ -84,6 +89,8 @@ pub enum Data<'a> {
     None,
     /// What the request brings along.
     Request,
+    /// What the request brings along beside it: its payload.  There must be one.
+    Payload,
     /// These bytes, at most [`INLINE_SIZE`], for the device to read.
     Readable(&'a [u8]),
     /// So many bytes, at most [`INLINE_SIZE`], for the device to write: see

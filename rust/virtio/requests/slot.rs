@@ -167,7 +167,7 @@ impl Slot {
     #[inline(always)]
     pub(super) fn inline(&self, command: &Command<'_>) -> Option<(Segment, Direction)> {
         match command.data {
-            Data::None | Data::Request => None,
+            Data::None | Data::Request | Data::Payload => None,
             Data::Readable(bytes) => Some((
                 self.segment(INLINE_OFFSET, bytes.len().min(INLINE_SIZE)),
                 Direction::Readable,
@@ -198,7 +198,7 @@ impl Slot {
     pub(super) fn fill(&self, command: &Command<'_>) -> bool {
         self.fill_ends(command.header);
         match command.data {
-            Data::None | Data::Request => true,
+            Data::None | Data::Request | Data::Payload => true,
             Data::Readable(bytes) => bytes.len() <= INLINE_SIZE && self.store(bytes),
             Data::Writable(len) => len <= INLINE_SIZE && self.store(&[0; INLINE_SIZE]),
         }

@@ -327,6 +327,35 @@ mod suite {
     }
 
     #[test]
+    fn payload_is_read_whatever_the_data_is_for() -> Result {
+        for (indirect, size) in [(true, LONG), (false, SHORT)] {
+            let bench = bench(indirect, size)?;
+            // Its data is to be written, and too scattered for the table of a slot.
+            bench.add(bench.request(1, Writable, 29)?, Data::Payload)?;
+            bench.kick()?;
+            let mut seen = false;
+            check!(bench.device.serve(0, |chain| {
+                seen = chain.indirect == indirect
+                    && chain.has([HEADER, (PIECE as u32 / 2, false), FOOTER])
+                    && chain.read(1) == [0; 16];
+                chain.write(2, &[3]);
+                1
+            }));
+            check!(seen);
+            check_eq!(bench.done()?, Some((1, 1, 3)));
+            // None there: none sent.
+            bench.add(bench.request(0, Writable, 0)?, Data::Payload)?;
+            bench.kick()?;
+            check!(bench.device.serve(0, |chain| {
+                seen = chain.has([HEADER, FOOTER]);
+                1
+            }));
+            check!(seen);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn inline_data_goes_both_ways() -> Result {
         let bench = bench(true, LONG)?;
         bench.add(bench.request(0, Readable, 0)?, Data::Readable(&[5; 20]))?;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Zones and the lifetime of a disk: features that QEMU's devices do not have, or do not pass on from a backend.
+"""Zones and the lifetime of a disk, and requests of many ranges: what QEMU's devices do not have, or do not pass on
+from a backend.
 
 The device is our own backend (tools/testing/hostile/backend), in the guest itself: the kernel's VDUSE and its
 C transport virtio_vdpa are between it and the driver.
@@ -11,6 +12,7 @@ C transport virtio_vdpa are between it and the driver.
 """
 
 import contextlib
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ from guest.run import Config, Guest
 CRATE = paths.TOP / "tools/testing/hostile/backend"
 TARGET = paths.BUILD / "hostile/target"
 BACKEND = "/guest/backend"
+LOAD_SOURCE = paths.TOP / "tools/testing/bench/load/load.c"
+LOAD_PROGRAM = paths.BUILD / "blk_zones/load"
+LOAD = "/guest/load"
 PATIENCE = 60
 # Sectors of a zone, and of what can be written of it; zones; open and active zones; sectors of an append.
 ZONE, CAPACITY, ZONES, OPEN, ACTIVE, APPEND = 2048, 1536, 8, 3, 4, 128
@@ -38,6 +43,8 @@ open = {OPEN}
 active = {ACTIVE}
 append = {APPEND}
 """
+# Ranges that are discarded, of half as many bytes as they are apart; what fits into the slot of a request.
+RANGES, APART, SLOT = 256, 16384, 27
 GET_LIFETIME, ZONE_REPORT, ZONE_OPEN = 10, 16, 18
 # Where the fields of the second zone are in a report.
 SECOND = 64 + 64
@@ -50,6 +57,7 @@ class Disk:
     """A disk of the backend, and a shell in its guest."""
 
     shell: Shell
+    backend: str
     name: str
 
     @property
@@ -90,8 +98,8 @@ class World:
         self._numbers = itertools.count()
 
     @contextlib.contextmanager
-    def backend(self, scenario: str) -> Iterator[str]:
-        """A device that does as SCENARIO says: the name of its disk, or none if the driver refuses it."""
+    def backend(self, scenario: str) -> Iterator[tuple[str, str]]:
+        """A device that does as SCENARIO says: its name, and that of its disk, or none if the driver refuses it."""
         name = f"disk{next(self._numbers)}"
         for line in scenario.splitlines():
             self.shell(f"echo '{line}' >>/tmp/{name}")
@@ -100,16 +108,16 @@ class World:
         self.shell(f"vdpa dev add name {name} mgmtdev vduse")
         self.shell("udevadm settle")
         try:
-            yield self.shell(f"ls /sys/bus/vdpa/devices/{name}/virtio*/block 2>/dev/null || true")
+            yield name, self.shell(f"ls /sys/bus/vdpa/devices/{name}/virtio*/block 2>/dev/null || true")
         finally:
             self.shell(f"vdpa dev del {name}; kill $(cat /tmp/{name}.pid)")
 
     @contextlib.contextmanager
     def disk(self, scenario: str = HONEST) -> Iterator[Disk]:
         """The disk of a backend that does as SCENARIO says."""
-        with self.backend(scenario) as name:
+        with self.backend(scenario) as (backend, name):
             assert name, "there is no disk: " + self.shell("dmesg | tail -n 5")
-            yield Disk(self.shell, name)
+            yield Disk(self.shell, backend, name)
 
 
 @contextlib.contextmanager
@@ -117,8 +125,11 @@ def healthy_guest(config: Config) -> Iterator[World]:
     """One guest; afterwards its console shows nothing bad."""
     command = ["cargo", "build", "--quiet", "--release", "--target-dir", str(TARGET)]
     step.run("hostile-backend", "building the lying device", command, cwd=CRATE)
+    LOAD_PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-O2", "-static", "-o", str(LOAD_PROGRAM), str(LOAD_SOURCE)]
+    step.run("blk-zones-load", "building the load", command)
     config.default_devices = False
-    config.files = {BACKEND.lstrip("/"): TARGET / "release/hostile-backend"}
+    config.files = {BACKEND.lstrip("/"): TARGET / "release/hostile-backend", LOAD.lstrip("/"): LOAD_PROGRAM}
     Shell.prepare(config)
     with Guest(config) as guest:
         shell = Shell(guest)
@@ -238,10 +249,26 @@ REPORTS = {
 }
 
 
+def ranges_travel_together(world: World) -> None:
+    """Discards that are submitted together become one request; what they name is gone, and all the rest is not."""
+    with world.disk('device = "blk"\nranges = 256') as disk:
+        place = f"of={disk.path} bs=64k oflag=direct iflag=fullblock"
+        disk.shell(f"yes | head -c {RANGES * APART} | dd {place} 2>/dev/null")
+        disk.shell(f"{LOAD} blk ranges {disk.path} discard {APART // 2} {RANGES // 2} {RANGES // 2}")
+        statistics = disk.attribute("stat").split()
+        requests, merged = int(statistics[11]), int(statistics[12])
+        assert requests + merged == RANGES, f"{requests} requests, {merged} merged"
+        seen = re.findall(r"a request of (\d+) ranges", disk.shell(f"cat /tmp/{disk.backend}.log"))
+        assert seen and int(seen[-1]) > SLOT, f"the device saw {seen} ranges"
+        expected = (bytes(APART // 2) + b"y\n" * (APART // 4)) * RANGES
+        found = disk.shell(f"dd if={disk.path} bs={APART} count={RANGES} iflag=direct 2>/dev/null | md5sum").split()[0]
+        assert found == hashlib.md5(expected).hexdigest(), "what is on the disk is not what was left"
+
+
 def absurd_zones_are_refused(world: World) -> None:
     """A disk that reports what cannot be is refused, and an honest one works afterwards."""
     for what, reply in REPORTS.items():
-        with world.backend(HONEST + lie(ZONE_REPORT, reply)) as name:
+        with world.backend(HONEST + lie(ZONE_REPORT, reply)) as (_, name):
             assert not name, f"{what}: there is a disk"
     with world.disk() as disk:
         disk.zones()
@@ -263,7 +290,7 @@ def absurd_reports_fail(world: World) -> None:
 def absurd_configurations_are_refused(world: World) -> None:
     """Zones that no kernel can use, in the configuration."""
     for at, text in ((72, "00" * 4), (72, "01000000"), (72, "03080000"), (84, "00" * 4), (88, "00" * 4), (92, "09")):
-        with world.backend(f'{HONEST}\n[[config]]\nat = {at}\nbytes = "{text}"') as name:
+        with world.backend(f'{HONEST}\n[[config]]\nat = {at}\nbytes = "{text}"') as (_, name):
             assert not name, f"byte {at} is {text}: there is a disk"
 
 
@@ -276,6 +303,7 @@ if __name__ == "__main__":
         zones_keep_what_is_written,
         lifetime_is_shown,
         absurd_lifetimes_do_no_harm,
+        ranges_travel_together,
         absurd_zones_are_refused,
         absurd_reports_fail,
         absurd_configurations_are_refused,

@@ -37,6 +37,8 @@ const BLK_OUT: u32 = 1;
 const BLK_FLUSH: u32 = 4;
 const BLK_GET_ID: u32 = 8;
 const BLK_GET_LIFETIME: u32 = 10;
+const BLK_DISCARD: u32 = 11;
+const BLK_WRITE_ZEROES: u32 = 13;
 const BLK_ZONE_APPEND: u32 = 15;
 const BLK_ZONE_REPORT: u32 = 16;
 const BLK_ZONE_OPEN: u32 = 18;
@@ -44,12 +46,16 @@ const BLK_ZONE_CLOSE: u32 = 20;
 const BLK_ZONE_FINISH: u32 = 22;
 const BLK_ZONE_RESET: u32 = 24;
 const BLK_ZONE_RESET_ALL: u32 = 26;
+const BLK_F_DISCARD: u64 = 1 << 13;
+const BLK_F_WRITE_ZEROES: u64 = 1 << 14;
 const BLK_F_LIFETIME: u64 = 1 << 15;
 const BLK_F_ZONED: u64 = 1 << 17;
 const BLK_OK: u8 = 0;
 const BLK_IOERR: u8 = 1;
 const BLK_UNSUPP: u8 = 2;
 const BLK_HEADER: usize = 16;
+/// Bytes of `struct virtio_blk_discard_write_zeroes`.
+const BLK_RANGE: usize = 16;
 /// Bytes of `struct virtio_net_hdr_v1`.
 const NET_HEADER: usize = 12;
 const ETHERNET: usize = 14;
@@ -69,6 +75,9 @@ pub struct Device {
     disk: Vec<u8>,
     zones: Option<Zones>,
     lifetime: Option<[u16; 3]>,
+    ranges: Option<u32>,
+    /// The most ranges that a request had so far.
+    seen_ranges: usize,
 }
 
 fn read(memory: &GuestMemoryMmap, chain: &Chain) -> io::Result<Vec<u8>> {
@@ -129,6 +138,8 @@ impl Device {
             disk: vec![0; size as usize],
             zones: zones.map(|layout| Zones::new(layout, DISK / SECTOR)),
             lifetime: scenario.lifetime,
+            ranges: scenario.ranges,
+            seen_ranges: 0,
         }
     }
 
@@ -153,7 +164,9 @@ impl Device {
             Kind::Blk => {
                 let zoned = self.zones.as_ref().map_or(0, |_| BLK_F_ZONED);
                 let lifetime = self.lifetime.map_or(0, |_| BLK_F_LIFETIME);
-                1 << 2 | 1 << 6 | 1 << 9 | zoned | lifetime
+                let both = BLK_F_DISCARD | BLK_F_WRITE_ZEROES;
+                let ranges = self.ranges.map_or(0, |_| both);
+                1 << 2 | 1 << 6 | 1 << 9 | zoned | lifetime | ranges
             }
             // VIRTIO_NET_F_MRG_RXBUF.
             Kind::Net => 1 << 15,
@@ -173,6 +186,18 @@ impl Device {
             config[12..16].copy_from_slice(&126u32.to_le_bytes());
             config[20..24].copy_from_slice(&(SECTOR as u32).to_le_bytes());
             config[34..36].copy_from_slice(&1u16.to_le_bytes());
+            if let Some(ranges) = self.ranges {
+                // Of a discard, then of zeroes: sectors of a range, ranges, and of a discard its alignment.
+                for (at, number) in [
+                    (36, u32::MAX),
+                    (40, ranges),
+                    (44, 1),
+                    (48, u32::MAX),
+                    (52, ranges),
+                ] {
+                    config[at..at + 4].copy_from_slice(&number.to_le_bytes());
+                }
+            }
         }
         config
     }
@@ -236,6 +261,7 @@ impl Device {
                 status => status,
             },
             BLK_FLUSH => BLK_OK,
+            BLK_DISCARD | BLK_WRITE_ZEROES => self.clear(data),
             BLK_GET_ID => {
                 reply = b"hostile\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
                 BLK_OK
@@ -281,6 +307,38 @@ impl Device {
             }
             None => BLK_IOERR,
         }
+    }
+
+    /// Fills the ranges that `data` lists with zeroes.
+    fn clear(&mut self, data: &[u8]) -> u8 {
+        let count = data.len() / BLK_RANGE;
+        let Some(most) = self.ranges else {
+            return BLK_UNSUPP;
+        };
+        if count == 0 || count > most as usize || !data.len().is_multiple_of(BLK_RANGE) {
+            return BLK_IOERR;
+        }
+        if count > self.seen_ranges {
+            self.seen_ranges = count;
+            println!("a request of {count} ranges");
+        }
+        for range in data.chunks_exact(BLK_RANGE) {
+            let (Some(sector), Some(sectors)) = (
+                range.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)),
+                range[8..]
+                    .first_chunk()
+                    .map(|bytes| u32::from_le_bytes(*bytes)),
+            ) else {
+                return BLK_IOERR;
+            };
+            let start = sector.saturating_mul(SECTOR);
+            let end = start.saturating_add(u64::from(sectors) * SECTOR);
+            let Some(place) = self.disk.get_mut(start as usize..end as usize) else {
+                return BLK_IOERR;
+            };
+            place.fill(0);
+        }
+        BLK_OK
     }
 
     /// A request of a zoned disk, with room for so many bytes of an answer.

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub zones: Option<Layout>,
     /// The disk tells its lifetime: the three numbers of `struct virtio_blk_lifetime`.
     pub lifetime: Option<[u16; 3]>,
+    /// The disk discards, and writes zeroes: so many ranges in a request.
+    pub ranges: Option<u32>,
 }
 
 /// Feature bits that differ from those of an honest device.
