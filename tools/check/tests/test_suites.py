@@ -36,6 +36,10 @@ class Guests(unittest.TestCase):
         self.assertEqual(found, set(programs))
         self.assertTrue(programs)
 
+    def test_every_guest_has_a_name_and_a_log_of_its_own(self) -> None:
+        names = [instance.name for instance in suite_guest.instances(long=True)]
+        self.assertEqual(sorted(names), sorted(set(names)))
+
     def test_long_guests_are_left_to_check_long(self) -> None:
         short = {instance.name for instance in suite_guest.instances(long=False)}
         long = {instance.name for instance in suite_guest.instances(long=True)}

@@ -6,6 +6,8 @@
 #
 # guest vng: --kernel release --root vng
 # guest initramfs: --kernel release
+# guest debug-initramfs: --kernel debug
+# long debug-vng: --kernel debug --root vng --timeout 600
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The transport and the entropy driver exchanged for their C twins, alone and together, and the C drivers for block
-# and network, which have no twin yet: all of them work.
+# The transport and the drivers for entropy and block exchanged for their C twins, alone and together, and the C
+# driver for the network: all of them work.
 #
 # The kernel's command line tells which modules were to be C.
 #
 # guest *: --root full --timeout 600 --kernel release --no-default-devices --device rng --device blk --device net
 # guest transport: --swap virtio_pci=c --append c=virtio_pci
 # long rng: --swap virtio_rng=c --append c=virtio_rng
+# long blk: --swap virtio_blk=c --append c=virtio_blk
 # long blk-net: --swap virtio_blk=c --swap virtio_net=c --append c=virtio_blk,virtio_net
 # guest all: --swap virtio_pci=c --swap virtio_rng=c --swap virtio_blk=c --swap virtio_net=c --append c=virtio_pci,virtio_rng,virtio_blk,virtio_net
 
