@@ -483,6 +483,13 @@ impl CommandQueue {
         state.abort();
     }
 
+    /// Takes commands again after [`CommandQueue::give_up`], of a device that was not reset.  Any
+    /// context.
+    pub fn reopen(&self) {
+        let mut state = self.state.lock();
+        state.open = state.ring.is_some();
+    }
+
     /// Takes no more commands, and wakes those who wait.  What is with a device that was `reset` is
     /// taken back, and the ring left; else it stays in the ring.  Any context.
     ///

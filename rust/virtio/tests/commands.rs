@@ -287,6 +287,19 @@ mod suite {
     }
 
     #[test]
+    fn queue_that_was_given_up_is_opened_again() -> Result {
+        let bench = bench()?;
+        let caller = bench.call(1, 4, LONG)?;
+        bench.commands()?.give_up();
+        check_eq!(caller.result().err(), Some(EIO));
+        check_eq!(execute(&*bench.commands()?, 2, 0, LONG).err(), Some(EIO));
+        bench.commands()?.reopen();
+        // Nobody waits for it any more.
+        check_eq!(bench.answer(0, 5)?, 1);
+        bench.works()
+    }
+
+    #[test]
     fn status_that_is_not_written_is_as_it_was() -> Result {
         let bench = bench()?;
         let caller = bench.call(1, 4, LONG)?;
