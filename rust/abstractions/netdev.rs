@@ -46,6 +46,7 @@ pub use device::{
     DeviceRef,
     NewDevice,
     RtnlGuard,
+    RxFilter,
     MAX_MTU,
     MIN_MTU, //
 };

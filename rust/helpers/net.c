@@ -55,6 +55,40 @@ __rust_helper void rust_helper_virtio_netif_tx_wake_all_queues(struct net_device
 	netif_tx_wake_all_queues(dev);
 }
 
+/* Copies as many of the addresses as there is room for; returns how many there are. */
+__rust_helper unsigned int rust_helper_virtio_netdev_addresses(struct net_device *dev, bool multicast,
+							       u8 *to, unsigned int room)
+{
+	const struct netdev_hw_addr_list *list = multicast ? &dev->mc : &dev->uc;
+	const struct netdev_hw_addr *address;
+	unsigned int count = 0;
+
+	netif_addr_lock_bh(dev);
+	netdev_hw_addr_list_for_each(address, list) {
+		if (count < room)
+			ether_addr_copy(to + count * ETH_ALEN, address->addr);
+		count++;
+	}
+	netif_addr_unlock_bh(dev);
+	return count;
+}
+
+__rust_helper bool rust_helper_virtio_netif_is_rxfh_configured(const struct net_device *dev)
+{
+	return netif_is_rxfh_configured(dev);
+}
+
+__rust_helper int rust_helper_virtio_netif_set_xps_queue(struct net_device *dev,
+							 const struct cpumask *mask, u16 index)
+{
+	return netif_set_xps_queue(dev, mask, index);
+}
+
+__rust_helper bool rust_helper_virtio_cpu_online(unsigned int cpu)
+{
+	return cpu_online(cpu);
+}
+
 /* Transmit queues. */
 
 __rust_helper struct netdev_queue *rust_helper_virtio_netdev_get_tx_queue(const struct net_device *dev,

@@ -44,6 +44,9 @@ pub const MIN_MTU: u32 = bindings::VIRTIO_ETH_MIN_MTU;
 /// The largest MTU of an Ethernet device, in bytes.
 pub const MAX_MTU: u32 = bindings::VIRTIO_ETH_MAX_MTU;
 
+/// How often lists of addresses are looked at that become longer all the time.
+const ADDRESS_RETRIES: usize = 8;
+
 /// What a device can do for the stack (C: `NETIF_F_*`).
 pub mod feature {
     use virtio_bindings as bindings;
@@ -68,6 +71,8 @@ pub mod feature {
     pub const RXCSUM: u64 = bindings::NETIF_F_RXCSUM;
     /// Puts segments together that are received.
     pub const GRO_HW: u64 = bindings::NETIF_F_GRO_HW;
+    /// Drops packets of VLANs that nobody asked for.
+    pub const HW_VLAN_CTAG_FILTER: u64 = bindings::NETIF_F_HW_VLAN_CTAG_FILTER;
 }
 
 /// What is in a device behind C's own part.
@@ -174,7 +179,8 @@ impl<O: Operations> NewDevice<O> {
         unsafe {
             (*dev).features = on;
             (*dev).hw_features = changeable;
-            (*dev).vlan_features = on;
+            // Those on top of it have VLANs of their own.
+            (*dev).vlan_features = on & !feature::HW_VLAN_CTAG_FILTER;
         }
     }
 
@@ -225,6 +231,14 @@ impl<O: Operations> NewDevice<O> {
             }
         }
         Ok(Device(self.0))
+    }
+}
+
+impl<O: Operations> Deref for NewDevice<O> {
+    type Target = DeviceRef<O>;
+
+    fn deref(&self) -> &DeviceRef<O> {
+        &self.0
     }
 }
 
@@ -424,6 +438,51 @@ impl<O: Operations> DeviceRef<O> {
         }
     }
 
+    /// Tells everybody on the wire where the device is (C: `netdev_notify_peers`).  May sleep; without
+    /// the RTNL lock.
+    pub fn notify_peers(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::netdev_notify_peers(self.as_raw()) };
+    }
+
+    /// What is to be let through.  Under the RTNL lock; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EAGAIN` if the addresses do not stop changing.
+    pub fn rx_filter(&self) -> Result<RxFilter> {
+        // SAFETY: By the type invariants; one word.
+        let flags = unsafe { (&raw const (*self.as_raw()).flags).read_volatile() };
+        Ok(RxFilter {
+            promiscuous: flags & bindings::net_device_flags_IFF_PROMISC != 0,
+            all_multicast: flags & bindings::net_device_flags_IFF_ALLMULTI != 0,
+            unicast: self.addresses(false)?,
+            multicast: self.addresses(true)?,
+        })
+    }
+
+    /// The addresses beside its own that it listens to.
+    fn addresses(&self, multicast: bool) -> Result<KVec<[u8; ETH_ALEN]>> {
+        let mut list = KVec::new();
+        for _ in 0..ADDRESS_RETRIES {
+            let room = list.capacity().min(c_uint::MAX as usize) as c_uint;
+            // SAFETY: By the type invariants; there is room for so many addresses, and what is within
+            // the length was written.
+            let count = unsafe {
+                let to: *mut [u8; ETH_ALEN] = list.as_mut_ptr();
+                let count =
+                    bindings::virtio_netdev_addresses(self.as_raw(), multicast, to.cast(), room);
+                if count <= room {
+                    list.inc_len(count as usize);
+                    return Ok(list);
+                }
+                count
+            };
+            list.reserve(count as usize, GFP_KERNEL)?;
+        }
+        Err(EAGAIN)
+    }
+
     /// The MAC address.
     pub fn address(&self) -> [u8; ETH_ALEN] {
         // SAFETY: By the type invariants, an address of that length; it may be changed meanwhile,
@@ -435,6 +494,18 @@ impl<O: Operations> DeviceRef<O> {
                 .read_unaligned()
         }
     }
+}
+
+/// What a device is to let through beside packets to its own address, and to all.
+pub struct RxFilter {
+    /// Everything.
+    pub promiscuous: bool,
+    /// Every multicast.
+    pub all_multicast: bool,
+    /// What is sent to these addresses of one.
+    pub unicast: KVec<[u8; ETH_ALEN]>,
+    /// What is sent to these addresses of many.
+    pub multicast: KVec<[u8; ETH_ALEN]>,
 }
 
 /// The RTNL lock, held.

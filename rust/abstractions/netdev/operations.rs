@@ -88,6 +88,34 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// Why it cannot be.
     fn set_mac_address(data: &Self::Data, address: &[u8; ETH_ALEN]) -> Result;
 
+    /// What the device is to let through has changed, see [`DeviceRef::rx_filter`]; it is up.
+    ///
+    /// # Errors
+    ///
+    /// Why the device could not be told: the stack tries again, a few times.
+    fn set_rx_mode(_dev: &DeviceRef<Self>, _data: &Self::Data) -> Result {
+        Ok(())
+    }
+
+    /// Packets of VLAN `id` are to be let through, for a device with
+    /// [`feature::HW_VLAN_CTAG_FILTER`](crate::feature::HW_VLAN_CTAG_FILTER).
+    ///
+    /// # Errors
+    ///
+    /// Why they are not.
+    fn add_vlan(_data: &Self::Data, _id: u16) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Packets of VLAN `id` are to be let through no more, as [`Operations::add_vlan`].
+    ///
+    /// # Errors
+    ///
+    /// Why they still are.
+    fn remove_vlan(_data: &Self::Data, _id: u16) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
     /// Nothing was sent for some time through a queue that should.  Does not sleep; without the RTNL
     /// lock.
     fn tx_timeout(dev: &DeviceRef<Self>, data: &Self::Data, index: usize);
@@ -136,6 +164,9 @@ impl<O: Operations> Callbacks<O> {
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_set_mac_address: Some(Self::set_mac_address),
+        ndo_set_rx_mode_async: Some(Self::set_rx_mode),
+        ndo_vlan_rx_add_vid: Some(Self::add_vlan),
+        ndo_vlan_rx_kill_vid: Some(Self::remove_vlan),
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_tx_timeout: Some(Self::tx_timeout),
         // SAFETY: All that is left is optional functions.
@@ -193,6 +224,42 @@ impl<O: Operations> Callbacks<O> {
                 bindings::eth_commit_mac_addr_change(dev, addr);
             }
             Ok(0)
+        })
+    }
+
+    /// The lists that it is given are those that the driver asks for.
+    extern "C" fn set_rx_mode(
+        dev: *mut bindings::net_device,
+        _unicast: *mut bindings::netdev_hw_addr_list,
+        _multicast: *mut bindings::netdev_hw_addr_list,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+            O::set_rx_mode(dev, data).map(|()| 0)
+        })
+    }
+
+    /// The protocol is that of C-tags: no other ones are filtered.
+    extern "C" fn add_vlan(
+        dev: *mut bindings::net_device,
+        _proto: bindings::__be16,
+        id: u16,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            O::add_vlan(unsafe { DeviceRef::<O>::with_data(dev) }.1, id).map(|()| 0)
+        })
+    }
+
+    extern "C" fn remove_vlan(
+        dev: *mut bindings::net_device,
+        _proto: bindings::__be16,
+        id: u16,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            O::remove_vlan(unsafe { DeviceRef::<O>::with_data(dev) }.1, id).map(|()| 0)
         })
     }
 
