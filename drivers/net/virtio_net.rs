@@ -15,6 +15,10 @@
 mod average;
 #[path = "virtio_net/config.rs"]
 mod config;
+#[path = "virtio_net/control.rs"]
+mod control;
+#[path = "virtio_net/filters.rs"]
+mod filters;
 #[path = "virtio_net/interface.rs"]
 mod interface;
 #[path = "virtio_net/operations.rs"]
@@ -108,12 +112,36 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::GuestUso4>()
     .with::<net::GuestUso6>()
     .with::<net::GuestHdrlen>()
-    .with::<net::SpeedDuplex>();
+    .with::<net::SpeedDuplex>()
+    .with::<net::CtrlVq>()
+    .with::<net::CtrlRx>()
+    .with::<net::CtrlVlan>()
+    .with::<net::GuestAnnounce>()
+    .with::<net::CtrlMacAddr>();
 
 /// Queues of a pair, and where they are in it.
 const PAIR: usize = 2;
 const RX: usize = 0;
 const TX: usize = 1;
+
+/// The queues of a device with so many pairs (section 5.1.2): the control queue comes behind them.
+fn queues(pairs: u16, features: Features) -> Result<KVec<QueueSpec>> {
+    let interrupt = true;
+    let mut specs = KVec::with_capacity(usize::from(pairs) * PAIR + 1, GFP_KERNEL)?;
+    for _ in 0..pairs {
+        for name in [c"input", c"output"] {
+            specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
+        }
+    }
+    if features.has::<net::CtrlVq>() {
+        let name = CONTROL;
+        specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
+    }
+    Ok(specs)
+}
+
+/// The name of the control queue, which has no number.
+const CONTROL: &CStr = c"control";
 
 impl Driver for VirtioNet {
     type Class = Net;
@@ -128,17 +156,12 @@ impl Driver for VirtioNet {
         config::validate(dev, agreed)
     }
 
-    fn queues(_dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
-        let mut specs = KVec::with_capacity(PAIR, GFP_KERNEL)?;
-        for name in [c"input", c"output"] {
-            let interrupt = true;
-            specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
-        }
-        Ok(specs)
+    fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
+        queues(1, dev.features())
     }
 
-    fn queue_number(_spec: &QueueSpec, index: usize) -> Option<usize> {
-        Some(index / PAIR)
+    fn queue_number(spec: &QueueSpec, index: usize) -> Option<usize> {
+        (spec.name != CONTROL).then_some(index / PAIR)
     }
 
     fn probe(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<impl PinInit<Data, Error>> {

@@ -49,13 +49,12 @@ pub(crate) fn address(dev: &Device, features: Features) -> Option<[u8; ETH_ALEN]
     read(dev, Config::MAC.offset())
 }
 
-/// Whether there is a link.
-pub(crate) fn link_is_up(dev: &Device, features: Features) -> bool {
+/// The status field: whether there is a link, and whether the device is to be announced.
+pub(crate) fn status(dev: &Device, features: Features) -> u16 {
     if !features.has::<net::Status>() {
-        return true;
+        return net::STATUS_LINK_UP;
     }
-    let status = read(dev, Config::STATUS.offset()).map_or(0, u16::from_le_bytes);
-    status & net::STATUS_LINK_UP != 0
+    read(dev, Config::STATUS.offset()).map_or(0, u16::from_le_bytes)
 }
 
 /// How fast the link is.

@@ -7,6 +7,11 @@
 
 use crate::{
     config,
+    control::Control,
+    filters::{
+        or_refused,
+        Filters, //
+    },
     operations::Operations,
     receive::{
         self,
@@ -71,7 +76,9 @@ use virtio::{
 use virtio_spec::{
     net::{
         self,
+        ctrl::CtrlHdr,
         header::Layout,
+        payload::Order,
         Config, //
     },
     transport::{
@@ -121,6 +128,9 @@ pub(crate) struct Interface {
     rings: Rings,
     // Before the interface: its contexts know that.
     pairs: KVec<Pair>,
+    control: Option<Control>,
+    #[pin]
+    filters: Filters,
     /// The device is reset, and perhaps comes back.
     #[pin]
     stage: Mutex<Stage>,
@@ -198,6 +208,9 @@ fn stack_features(features: Features) -> (u64, u64) {
     if features.has::<net::GuestTso4>() || features.has::<net::GuestTso6>() {
         on |= feature::GRO_HW;
     }
+    if features.has::<net::CtrlVlan>() {
+        on |= feature::HW_VLAN_CTAG_FILTER;
+    }
     (on, changeable)
 }
 
@@ -265,6 +278,12 @@ impl Interface {
             tx_statistics,
         };
         pairs.push(pair, GFP_KERNEL)?;
+        let control = if features.has::<net::CtrlVq>() {
+            Some(Control::new(dev, queues, pairs.len() * PAIR)?)
+        } else {
+            None
+        };
+        let order = Order::of(features);
         let bus_name = CString::try_from_fmt(fmt!("{}", dev.bus_name()))?;
         Arc::pin_init(
             try_pin_init!(Self {
@@ -275,6 +294,8 @@ impl Interface {
                 max_mtu: mtu,
                 rings,
                 pairs,
+                control,
+                filters <- Filters::new(order),
                 stage <- new_mutex!(Stage::New(new)),
                 settings <- new_spinlock!(LinkSettings::UNKNOWN),
                 link: Atomic::new(0),
@@ -289,9 +310,10 @@ impl Interface {
     ///
     /// Those of the stack.
     pub(crate) fn register(&self, this: &Arc<Self>, dev: &Running<'_>) -> Result {
-        self.look_at_link(dev);
+        self.look_at_link(dev, config::status(dev, self.features));
         let stage = core::mem::replace(&mut *self.stage.lock(), Stage::Removed);
         if let Stage::New(new) = stage {
+            self.set_up(dev, &new);
             // Not locked meanwhile: it may be opened at once.
             let registered = new.register(this.clone())?;
             registered.set_carrier(self.link.load(Relaxed) != 0);
@@ -302,9 +324,17 @@ impl Interface {
 
     /// Takes the interface off the system.  May sleep.
     pub(crate) fn remove(&self) {
+        self.give_up_control();
         let stage = core::mem::replace(&mut *self.stage.lock(), Stage::Removed);
         // Not locked meanwhile: it is stopped first.
         drop(stage);
+    }
+
+    /// Wakes who waits for a command, perhaps with the RTNL lock: the device is about to be reset.
+    fn give_up_control(&self) {
+        if let Some(control) = &self.control {
+            control.give_up();
+        }
     }
 
     fn with_device(&self, f: impl FnOnce(&DeviceRef<Operations>)) {
@@ -336,6 +366,7 @@ impl Interface {
     /// Takes the interface from the stack: the device is about to be reset, and to come back.  May
     /// sleep.
     pub(crate) fn pause(&self) {
+        self.give_up_control();
         self.with_device(|device| {
             let _rtnl = rtnl_lock();
             device.detach();
@@ -359,6 +390,9 @@ impl Interface {
                 }
                 tx.reset();
             });
+        }
+        if let Some(control) = &self.control {
+            control.quiesced(proof);
         }
     }
 
@@ -389,14 +423,21 @@ impl Interface {
             set_pool(&pair.rx, self.rings.rx, dev.numa_node())?;
             self.with_tx(index, |state| state.queue = Some(tx));
         }
+        if let Some(control) = &self.control {
+            control.resume(dev, queues, self.pairs.len() * PAIR)?;
+        }
         Ok(())
     }
 
     /// Gives the interface back to the stack: the device works again.  May sleep.
     pub(crate) fn go_on(&self, dev: &Running<'_>) {
-        self.look_at_link(dev);
+        if let Some(control) = &self.control {
+            control.go_on();
+        }
+        self.look_at_link(dev, config::status(dev, self.features));
         self.with_device(|device| {
             let _rtnl = rtnl_lock();
+            self.set_up(dev, device);
             if device.is_running() {
                 self.open(device);
             }
@@ -404,12 +445,85 @@ impl Interface {
         });
     }
 
+    /// Tells a device that is new, or was reset, what it is to do; what it refuses it does not do.
+    /// Nobody else sends commands; sleeps.
+    fn set_up(&self, dev: &Running<'_>, device: &DeviceRef<Operations>) {
+        let Some(control) = &self.control else {
+            return;
+        };
+        if let Err(error) = self.replay(dev, device, control) {
+            dev_err!(dev.as_device(), "could not be set up: {:?}\n", error);
+        }
+    }
+
+    /// Sends all that a reset makes a device forget.
+    fn replay(
+        &self,
+        dev: &Running<'_>,
+        device: &DeviceRef<Operations>,
+        control: &Control,
+    ) -> Result {
+        let features = self.features;
+        let address = device.address();
+        if features.has::<net::CtrlMacAddr>() && config::address(dev, features) != Some(address) {
+            control
+                .run(CtrlHdr::MAC_ADDR_SET, &address)
+                .or_else(or_refused)?;
+        }
+        if features.has::<net::CtrlVlan>() {
+            self.filters.replay_vlans(control)?;
+        }
+        // Else the stack asks for it when the interface is brought up.
+        if device.is_running() {
+            self.set_rx_mode(device)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the device what to let through.  Under the RTNL lock; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and those of the control queue.
+    pub(crate) fn set_rx_mode(&self, device: &DeviceRef<Operations>) -> Result {
+        match &self.control {
+            Some(control) if self.features.has::<net::CtrlRx>() => {
+                self.filters.set_rx_mode(control, &device.rx_filter()?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the device let packets of a VLAN through, or not any more.  Under the RTNL lock; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if it has no filter, and those of the control queue.
+    pub(crate) fn set_vlan(&self, id: u16, present: bool) -> Result {
+        let control = self.control.as_ref().ok_or(EOPNOTSUPP)?;
+        self.filters.set_vlan(control, id, present)
+    }
+
+    /// Tells everybody on the wire where the interface is, as the device asks for, and the device that
+    /// it was done.
+    fn announce(&self, device: &DeviceRef<Operations>) {
+        device.notify_peers();
+        if let Some(control) = &self.control {
+            // What failed was said; the device asks again if it wants to.
+            let _ = control.run(CtrlHdr::ANNOUNCE_ACK, &[]);
+        }
+    }
+
     /// Looks at a configuration that may have changed.  May sleep.
     pub(crate) fn reconfigure(&self, dev: &Running<'_>) {
         self.with_device(|device| {
+            let status = config::status(dev, self.features);
+            if self.features.has::<net::GuestAnnounce>() && status & net::STATUS_ANNOUNCE != 0 {
+                self.announce(device);
+            }
             let _rtnl = rtnl_lock();
             let before = self.link.load(Relaxed) != 0;
-            let now = self.look_at_link(dev);
+            let now = self.look_at_link(dev, status);
             if now != before && device.is_running() {
                 device.set_carrier(now);
                 device.set_transmitting(now);
@@ -417,9 +531,9 @@ impl Interface {
         });
     }
 
-    /// Reads whether there is a link, and if so how fast it is.
-    fn look_at_link(&self, dev: &Device) -> bool {
-        let up = config::link_is_up(dev, self.features);
+    /// Looks whether `status` says that there is a link, and if so how fast it is.
+    fn look_at_link(&self, dev: &Device, status: u16) -> bool {
+        let up = status & net::STATUS_LINK_UP != 0;
         if up && self.features.has::<net::SpeedDuplex>() {
             *self.settings.lock() = config::link_settings(dev, self.features);
         }
@@ -427,7 +541,7 @@ impl Interface {
         up
     }
 
-    /// Has a queue polled.  Interrupt context.
+    /// Has a queue polled, or takes answers to commands.  Interrupt context.
     pub(crate) fn used_buffers(&self, queue: usize) {
         if let Some(pair) = self.pairs.get(queue / PAIR) {
             if queue % PAIR == RX {
@@ -435,6 +549,8 @@ impl Interface {
             } else {
                 pair.tx.schedule();
             }
+        } else if let Some(control) = &self.control {
+            control.used();
         }
     }
 
@@ -459,8 +575,16 @@ impl Interface {
         }
     }
 
-    /// Changes the address of a device that lets it be changed.
+    /// Changes the address of a device that lets it be changed.  Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the control queue; `ENODEV` if the device is gone.
     pub(crate) fn set_address(&self, address: &[u8; ETH_ALEN]) -> Result {
+        if self.features.has::<net::CtrlMacAddr>() {
+            let control = self.control.as_ref().ok_or(EOPNOTSUPP)?;
+            return control.run(CtrlHdr::MAC_ADDR_SET, address);
+        }
         // Others take any packet, or are not asked (section 5.1.4).
         if self.features.has::<net::Mac>() && !self.features.has::<Version1>() {
             let offset = Config::MAC_LEGACY.offset() as u32;

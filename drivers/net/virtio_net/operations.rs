@@ -68,6 +68,18 @@ impl netdev::Operations for Operations {
         interface.set_address(address)
     }
 
+    fn set_rx_mode(dev: &DeviceRef<Self>, interface: &Interface) -> Result {
+        interface.set_rx_mode(dev)
+    }
+
+    fn add_vlan(interface: &Interface, id: u16) -> Result {
+        interface.set_vlan(id, true)
+    }
+
+    fn remove_vlan(interface: &Interface, id: u16) -> Result {
+        interface.set_vlan(id, false)
+    }
+
     fn tx_timeout(dev: &DeviceRef<Self>, interface: &Interface, index: usize) {
         if let Some(tx) = dev.lock_tx(index) {
             interface.tx_timeout(tx, index);
