@@ -41,6 +41,7 @@ pub use bridge::{
 };
 pub use device::{
     feature,
+    online_cpus,
     rtnl_lock,
     Device,
     DeviceRef,

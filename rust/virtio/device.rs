@@ -13,6 +13,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    cpumask::Cpumask,
     device,
     error::to_result,
     interrupt::local_interrupt_disable,
@@ -555,6 +556,23 @@ impl Device {
             }
         });
         broken.get()
+    }
+
+    /// Has the interrupt of queue `index` go to `cpus`: a hint, which a queue without one of its own
+    /// does without.  May sleep.
+    pub fn set_queue_affinity(&self, index: u32, cpus: &Cpumask) {
+        let Some(set) = self.ops().set_vq_affinity else {
+            return;
+        };
+        self.for_each_queue(|queue| {
+            // SAFETY: A queue of this device, which exists while the driver is bound and has the device;
+            // the callback is the transport's own, and copies the mask.
+            unsafe {
+                if (*queue.as_ptr()).index == index {
+                    set(queue.as_ptr(), cpus.as_raw());
+                }
+            }
+        });
     }
 
     /// Has the driver look for used buffers, and the device for available ones, in every queue.  The

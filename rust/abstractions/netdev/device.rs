@@ -26,6 +26,11 @@ use core::{
     }, //
 };
 use kernel::{
+    cpu::{
+        nr_cpu_ids,
+        CpuId, //
+    },
+    cpumask::Cpumask,
     device,
     error::to_result,
     ffi::c_uint,
@@ -438,6 +443,27 @@ impl<O: Operations> DeviceRef<O> {
         }
     }
 
+    /// Uses the first `count` queues of both ways.  Under the RTNL lock, unless nobody sees the device
+    /// yet; may sleep.  No packet is sent through the others when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there are not as many; `ENOMEM`, never for fewer than before.
+    pub fn set_real_queues(&self, count: u32) -> Result {
+        // SAFETY: By the type invariants.
+        unsafe {
+            to_result(bindings::netif_set_real_num_tx_queues(self.as_raw(), count))?;
+            to_result(bindings::netif_set_real_num_rx_queues(self.as_raw(), count))
+        }
+    }
+
+    /// Has `cpus` send through queue `index`: a hint.  May sleep.
+    pub fn set_xps(&self, index: u16, cpus: &Cpumask) {
+        // SAFETY: By the type invariants; the mask is copied.  What the stack has no memory for, or no
+        // such queue, it does without.
+        unsafe { bindings::virtio_netif_set_xps_queue(self.as_raw(), cpus.as_raw(), index) };
+    }
+
     /// Tells everybody on the wire where the device is (C: `netdev_notify_peers`).  May sleep; without
     /// the RTNL lock.
     pub fn notify_peers(&self) {
@@ -506,6 +532,22 @@ pub struct RxFilter {
     pub unicast: KVec<[u8; ETH_ALEN]>,
     /// What is sent to these addresses of many.
     pub multicast: KVec<[u8; ETH_ALEN]>,
+}
+
+/// The processors that are online now.  May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn online_cpus() -> Result<KVec<CpuId>> {
+    let mut cpus = KVec::new();
+    for cpu in (0..nr_cpu_ids()).filter_map(CpuId::from_u32) {
+        // SAFETY: The number of a processor.
+        if unsafe { bindings::virtio_cpu_online(cpu.as_u32()) } {
+            cpus.push(cpu, GFP_KERNEL)?;
+        }
+    }
+    Ok(cpus)
 }
 
 /// The RTNL lock, held.

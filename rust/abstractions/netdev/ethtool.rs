@@ -14,7 +14,10 @@ use core::{
     mem::MaybeUninit, //
 };
 use kernel::{
-    error::to_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     ffi::{
         c_char,
         c_int, //
@@ -122,6 +125,7 @@ impl<O: Operations> Callbacks<O> {
             get_link: Some(get_link),
             get_ringparam: Some(Self::get_ringparam),
             get_channels: Some(Self::get_channels),
+            set_channels: Some(Self::set_channels),
             get_strings: Some(Self::get_strings),
             get_sset_count: Some(Self::get_sset_count),
             get_ethtool_stats: Some(Self::get_ethtool_stats),
@@ -192,6 +196,22 @@ impl<O: Operations> Callbacks<O> {
             (*channels).combined_count = combined;
             (*channels).max_combined = max_combined;
         }
+    }
+
+    extern "C" fn set_channels(
+        dev: *mut kernel::bindings::net_device,
+        channels: *mut bindings::ethtool_channels,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: ethtool passes a registered device of ours, and what is asked for.
+            let ((dev, data), channels) =
+                unsafe { (DeviceRef::<O>::with_data(dev.cast()), &*channels) };
+            // Queues are pairs.
+            if channels.rx_count | channels.tx_count | channels.other_count != 0 {
+                return Err(EINVAL);
+            }
+            O::set_channels(dev, data, channels.combined_count).map(|()| 0)
+        })
     }
 
     /// How many numbers there are: totals of both directions, then each queue's.

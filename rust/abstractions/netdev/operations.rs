@@ -129,6 +129,15 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// Pairs of queues.
     fn channels(data: &Self::Data) -> Channels;
 
+    /// Uses so many pairs of queues.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    fn set_channels(_dev: &DeviceRef<Self>, _data: &Self::Data, _combined: u32) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
     /// Speed and duplex.
     fn link_settings(data: &Self::Data) -> LinkSettings;
 
