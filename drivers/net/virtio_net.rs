@@ -13,6 +13,8 @@
 
 #[path = "virtio_net/average.rs"]
 mod average;
+#[path = "virtio_net/channels.rs"]
+mod channels;
 #[path = "virtio_net/config.rs"]
 mod config;
 #[path = "virtio_net/control.rs"]
@@ -117,7 +119,8 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::CtrlRx>()
     .with::<net::CtrlVlan>()
     .with::<net::GuestAnnounce>()
-    .with::<net::CtrlMacAddr>();
+    .with::<net::CtrlMacAddr>()
+    .with::<net::Mq>();
 
 /// Queues of a pair, and where they are in it.
 const PAIR: usize = 2;
@@ -157,7 +160,7 @@ impl Driver for VirtioNet {
     }
 
     fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
-        queues(1, dev.features())
+        queues(config::limits(dev, dev.features()).0.pairs, dev.features())
     }
 
     fn queue_number(spec: &QueueSpec, index: usize) -> Option<usize> {
@@ -191,6 +194,12 @@ impl Driver for VirtioNet {
 
     fn quiesced(proof: &Quiesced<'_>, data: Pin<&Data>) {
         data.interface.take_all(proof);
+    }
+
+    fn queues_again(dev: &Init<'_>, data: Pin<&Data>) -> Result<KVec<QueueSpec>> {
+        // Where the control queue is depends on it.
+        data.interface.check_pairs(dev)?;
+        Self::queues(dev)
     }
 
     fn resume(dev: &Configured<'_>, queues: &mut Queues<'_>, data: Pin<&Data>) -> Result {

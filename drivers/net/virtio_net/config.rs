@@ -2,18 +2,23 @@
 
 //! The configuration of a device, each field read once an event and checked (specification 5.1.4).
 
-use netdev::{
-    LinkSettings,
-    ETH_ALEN,
-    MIN_MTU, //
-};
+use netdev::LinkSettings;
 use virtio::device::Device;
 use virtio_spec::{
     net::{
         self,
+        limits::{
+            Environment,
+            Limits, //
+        },
         Config, //
     },
+    notes::Notes,
     Features, //
+};
+use zerocopy::{
+    little_endian::U16,
+    FromZeros, //
 };
 
 /// Reads so many bytes at `offset`; what does not hold still is `None`.
@@ -23,30 +28,39 @@ fn read<const N: usize>(dev: &Device, offset: usize) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Queue pairs that the driver has a use for: all, since the control queue comes behind them.
+const MAX_PAIRS: u16 = net::VQ_PAIRS_MAX;
+
+/// Bytes of the longest RSS key: the kernel keeps more than its length has bits for.
+const MAX_KEY_SIZE: u16 = u8::MAX as u16;
+
 /// The features to agree on, of those that both have: not what cannot be made use of.
 pub(crate) fn validate(dev: &Device, agreed: Features) -> Features {
     let mut features = agreed;
-    if features.has::<net::Mtu>() && mtu(dev, features).is_none() {
+    if features.has::<net::Mtu>() && limits(dev, features).0.mtu.is_none() {
         features = features.without::<net::Mtu>();
     }
     features
 }
 
-/// The largest MTU in bytes, of a device that has one that can be.
-pub(crate) fn mtu(dev: &Device, features: Features) -> Option<u32> {
-    if !features.has::<net::Mtu>() {
-        return None;
+/// What the device says of itself, and what of that cannot be meant.
+pub(crate) fn limits(dev: &Device, features: Features) -> (Limits, Notes) {
+    let mut config = Config::new_zeroed();
+    if features.has::<net::Mac>() {
+        config.mac = read(dev, Config::MAC.offset()).unwrap_or_default();
     }
-    let mtu = u32::from(u16::from_le_bytes(read(dev, Config::MTU.offset())?));
-    (mtu >= MIN_MTU).then_some(mtu)
-}
-
-/// The MAC address, if the device has one.
-pub(crate) fn address(dev: &Device, features: Features) -> Option<[u8; ETH_ALEN]> {
-    if !features.has::<net::Mac>() {
-        return None;
+    if features.has::<net::Mq>() {
+        let pairs = read(dev, Config::MAX_VIRTQUEUE_PAIRS.offset()).unwrap_or_default();
+        config.max_virtqueue_pairs = U16::from_bytes(pairs);
     }
-    read(dev, Config::MAC.offset())
+    if features.has::<net::Mtu>() {
+        config.mtu = U16::from_bytes(read(dev, Config::MTU.offset()).unwrap_or_default());
+    }
+    let environment = Environment {
+        max_pairs: MAX_PAIRS,
+        max_key_size: MAX_KEY_SIZE,
+    };
+    Limits::read(&config, features, &environment)
 }
 
 /// The status field: whether there is a link, and whether the device is to be announced.

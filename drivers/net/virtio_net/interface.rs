@@ -6,6 +6,7 @@
 //! `virtnet_freeze_down`, `virtnet_restore_up` in `drivers/net/virtio_net.c`.
 
 use crate::{
+    channels,
     config,
     control::Control,
     filters::{
@@ -51,7 +52,6 @@ use kernel::{
 use netdev::{
     feature,
     rtnl_lock,
-    Channels,
     DeviceRef,
     LinkSettings,
     Napi,
@@ -98,7 +98,7 @@ const MAX_GSO: u32 = 65535;
 const DEFAULT_MTU: u32 = 1500;
 
 /// A pair of queues.
-struct Pair {
+pub(crate) struct Pair {
     rx: Pin<KBox<Napi<Operations, Rx>>>,
     tx: Pin<KBox<Napi<Operations, TxPoll>>>,
     rx_statistics: Arc<RxStatistics>,
@@ -119,16 +119,19 @@ enum Stage {
 #[pin_data]
 pub(crate) struct Interface {
     device: ARef<device::Device>,
-    handle: Handle,
-    features: Features,
+    pub(crate) handle: Handle,
+    pub(crate) features: Features,
+    pub(crate) order: Order,
     bus_name: CString,
     /// The MTU of the device in bytes, if it has one.
     max_mtu: Option<u32>,
     /// Of their virtqueues, which stay as they are.
     rings: Rings,
     // Before the interface: its contexts know that.
-    pairs: KVec<Pair>,
-    control: Option<Control>,
+    pub(crate) pairs: KVec<Pair>,
+    /// Of those, the first ones.
+    pub(crate) in_use: Atomic<u32>,
+    pub(crate) control: Option<Control>,
     #[pin]
     filters: Filters,
     /// The device is reset, and perhaps comes back.
@@ -222,22 +225,30 @@ impl Interface {
     /// Why there cannot be one.
     pub(crate) fn new(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<Arc<Self>> {
         let features = dev.features();
-        let mtu = config::mtu(dev, features);
+        let (limits, notes) = config::limits(dev, features);
+        for note in notes.iter() {
+            dev_warn!(dev.as_device(), "{}\n", core::format_args!("{note}"));
+        }
+        let mtu = limits.mtu.map(u32::from);
         let options = QueueOptions::new(dev, features, mtu);
         let rings = rings(queues)?;
-        let (rx_queue, tx_queue) = take(dev, queues, 0, &options)?;
-        let rx_statistics = Arc::new(RxStatistics::default(), GFP_KERNEL)?;
-        let tx_statistics = Arc::new(TxStatistics::default(), GFP_KERNEL)?;
-        let mut tx = KVec::with_capacity(1, GFP_KERNEL)?;
-        tx.push(
-            Tx::new(
+        // The control queue is behind them.
+        let count = queues.count() / PAIR;
+        let mut tx = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut halves = KVec::with_capacity(count, GFP_KERNEL)?;
+        for index in 0..count {
+            let (rx_queue, tx_queue) = take(dev, queues, index, &options)?;
+            let rx_statistics = Arc::new(RxStatistics::default(), GFP_KERNEL)?;
+            let tx_statistics = Arc::new(TxStatistics::default(), GFP_KERNEL)?;
+            let state = Tx::new(
                 tx_queue,
                 tx_statistics.clone(),
                 options.layout,
                 options.any_layout,
-            ),
-            GFP_KERNEL,
-        )?;
+            );
+            tx.push(state, GFP_KERNEL)?;
+            halves.push((rx_queue, rx_statistics, tx_statistics), GFP_KERNEL)?;
+        }
         let mut new = NewDevice::new(dev.as_device(), tx)?;
         let (on, changeable) = stack_features(features);
         new.set_features(on, changeable);
@@ -245,9 +256,8 @@ impl Interface {
         if options.any_layout {
             new.set_needed_headroom(options.layout.size() as u16);
         }
-        let known = config::address(dev, features);
-        let address = new.set_address(known.as_ref());
-        if known.is_none() {
+        let address = new.set_address(limits.mac.as_ref());
+        if limits.mac.is_none() {
             dev_info!(
                 dev.as_device(),
                 "Assigned random MAC address {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}\n",
@@ -259,25 +269,27 @@ impl Interface {
                 address[5]
             );
         }
-        let rx = Rx::new(
-            rx_queue,
-            0,
-            options.layout,
-            options.little_endian,
-            options.longest,
-            rx_statistics.clone(),
-        );
-        let rx = Napi::new(&new, QueueType::Rx, 0, rx)?;
-        let tx = Napi::new(&new, QueueType::Tx, 0, TxPoll { index: 0 })?;
-        set_pool(&rx, rings.rx, options.node)?;
-        let mut pairs = KVec::with_capacity(1, GFP_KERNEL)?;
-        let pair = Pair {
-            rx,
-            tx,
-            rx_statistics,
-            tx_statistics,
-        };
-        pairs.push(pair, GFP_KERNEL)?;
+        let mut pairs = KVec::with_capacity(count, GFP_KERNEL)?;
+        for (index, (rx_queue, rx_statistics, tx_statistics)) in halves.into_iter().enumerate() {
+            let rx = Rx::new(
+                rx_queue,
+                index as u16,
+                options.layout,
+                options.little_endian,
+                options.longest,
+                rx_statistics.clone(),
+            );
+            let rx = Napi::new(&new, QueueType::Rx, index as u32, rx)?;
+            let tx = Napi::new(&new, QueueType::Tx, index as u32, TxPoll { index })?;
+            set_pool(&rx, rings.rx, options.node)?;
+            let pair = Pair {
+                rx,
+                tx,
+                rx_statistics,
+                tx_statistics,
+            };
+            pairs.push(pair, GFP_KERNEL)?;
+        }
         let control = if features.has::<net::CtrlVq>() {
             Some(Control::new(dev, queues, pairs.len() * PAIR)?)
         } else {
@@ -290,12 +302,14 @@ impl Interface {
                 device: dev.as_device().into(),
                 handle: dev.handle()?,
                 features,
+                order,
                 bus_name,
                 max_mtu: mtu,
                 rings,
                 pairs,
+                in_use: Atomic::new(channels::first_count(count)),
                 control,
-                filters <- Filters::new(order),
+                filters <- Filters::new(Order::of(dev.features())),
                 stage <- new_mutex!(Stage::New(new)),
                 settings <- new_spinlock!(LinkSettings::UNKNOWN),
                 link: Atomic::new(0),
@@ -345,16 +359,21 @@ impl Interface {
 
     /// Lets the queues work.  Under the RTNL lock.
     pub(crate) fn open(&self, dev: &DeviceRef<Operations>) {
-        for pair in &self.pairs {
+        self.enable(self.pairs_in_use());
+        dev.set_carrier(self.link.load(Relaxed) != 0);
+    }
+
+    /// Lets the first `count` pairs work, if they do not yet.  Under the RTNL lock.
+    pub(crate) fn enable(&self, count: u32) {
+        for pair in self.pairs.iter().take(count as usize) {
             // If there is no memory now, the first poll tries again.
             pair.rx.with_disabled(|rx, memory| rx.fill(memory, true));
             pair.rx.enable();
             pair.tx.enable();
         }
-        dev.set_carrier(self.link.load(Relaxed) != 0);
     }
 
-    /// Stops the queues.  Under the RTNL lock.
+    /// Stops the queues, also those that are in use no more.  Under the RTNL lock.
     pub(crate) fn stop(&self, dev: &DeviceRef<Operations>) {
         for pair in &self.pairs {
             pair.tx.disable();
@@ -404,6 +423,24 @@ impl Interface {
         if let Some(mut tx) = pair.tx.device().lock_tx(index) {
             f(&mut tx);
         }
+    }
+
+    /// Looks whether a device that is back has as many pairs as it had.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if not.
+    pub(crate) fn check_pairs(&self, dev: &Device) -> Result {
+        let (limits, _) = config::limits(dev, self.features);
+        if usize::from(limits.pairs) != self.pairs.len() {
+            dev_err!(
+                dev.as_device(),
+                "came back with {} pairs of queues\n",
+                limits.pairs
+            );
+            return Err(EINVAL);
+        }
+        Ok(())
     }
 
     /// Takes the queues of a device that is back.  May sleep.
@@ -464,8 +501,11 @@ impl Interface {
         control: &Control,
     ) -> Result {
         let features = self.features;
+        self.replay_pairs(dev, device, control)
+            .or_else(or_refused)?;
         let address = device.address();
-        if features.has::<net::CtrlMacAddr>() && config::address(dev, features) != Some(address) {
+        let its_own = config::limits(dev, features).0.mac;
+        if features.has::<net::CtrlMacAddr>() && its_own != Some(address) {
             control
                 .run(CtrlHdr::MAC_ADDR_SET, &address)
                 .or_else(or_refused)?;
@@ -624,14 +664,6 @@ impl Interface {
 
     pub(crate) fn rings(&self) -> Rings {
         self.rings
-    }
-
-    pub(crate) fn channels(&self) -> Channels {
-        let combined = self.pairs.len() as u32;
-        Channels {
-            combined,
-            max_combined: combined,
-        }
     }
 
     pub(crate) fn link_settings(&self) -> LinkSettings {

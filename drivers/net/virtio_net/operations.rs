@@ -98,6 +98,10 @@ impl netdev::Operations for Operations {
         interface.channels()
     }
 
+    fn set_channels(dev: &DeviceRef<Self>, interface: &Interface, combined: u32) -> Result {
+        interface.set_channels(dev, combined)
+    }
+
     fn link_settings(interface: &Interface) -> LinkSettings {
         interface.link_settings()
     }
