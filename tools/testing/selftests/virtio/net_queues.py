@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Several pairs of queues of the Rust network driver, on a tap device of the host: `ethtool -L` under load, resets.
+
+Skipped where tap devices cannot be made: that takes root, and /dev/net/tun.
+
+# guest *: --swap virtio_net=rust --root full --timeout 600
+# guest split: --kernel release
+# guest packed-4cpu: --kernel release --smp 4 --qemu "-global virtio-net-pci.packed=on"
+# long debug: --kernel debug --timeout 1800
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guest import ksft
+from guest.ksft import Shell
+from guest.run import Config, Guest
+
+# Seconds until something is as it should be: the debug kernel under TCG, on a busy host.
+PATIENCE = 60
+PAIRS = 4
+# Of the tap device and its name space; the process makes them its own.
+NAME = f"vq{os.getpid()}"
+HERE, THERE = "192.168.211.1", "192.168.211.2"
+PORT = "pcie-root-port,id=port0,bus=pcie.0,chassis=0,slot=0"
+FUNCTION = "$(readlink -f /sys/class/net/eth0/device/..)"
+WORKS = f"ping -q -c 2 -i 0.1 -W 10 {HERE}"
+# Each line that comes goes back; streams of their own, for other queues.
+ECHO = f"""
+import socketserver
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("{HERE}", 7), Echo).serve_forever()
+"""
+# Pinned to one processor after the other, so that each of them sends.
+SENDERS = f"""
+import hashlib, os, socket, sys, threading
+content = os.urandom(1 << 18)
+
+def talk(cpu):
+    os.sched_setaffinity(0, {{cpu}})
+    for _ in range(int(sys.argv[1])):
+        with socket.create_connection(("{HERE}", 7), 60) as wire:
+            threading.Thread(target=wire.sendall, args=(content,)).start()
+            back = bytearray()
+            while len(back) < len(content):
+                data = wire.recv(65536)
+                if not data:
+                    break
+                back += data
+        if bytes(back) != content:
+            print("not what was sent")
+            os._exit(1)
+
+threads = [threading.Thread(target=talk, args=(cpu,)) for cpu in range(os.cpu_count())]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+KSFT_SKIP = 4
+MAKE = ("ip", "tuntap", "add", "dev", NAME, "mode", "tap", "multi_queue", "vnet_hdr")
+
+
+def can_be_made() -> bool:
+    """Whether there can be tap devices here: one is made, and goes again."""
+    if subprocess.run(MAKE, capture_output=True, check=False).returncode != 0:
+        return False
+    command("ip", "link", "del", NAME)
+    return True
+
+
+def command(*words: str) -> None:
+    """Run a command on the host."""
+    subprocess.run(words, check=True, capture_output=True)
+
+
+@dataclass
+class World:
+    """The guest, and a shell in it."""
+
+    guest: Guest
+    shell: Shell
+
+    def cpus(self) -> int:
+        """Processors of the guest."""
+        return int(self.shell("nproc"))
+
+    def channels(self) -> tuple[int, int]:
+        """Pairs that there can be, and that there are."""
+        found = [line.split()[1] for line in self.shell("ethtool -l eth0").splitlines() if line.startswith("Combined")]
+        most, now = map(int, found)
+        return most, now
+
+    def numbers(self, name: str) -> list[int]:
+        """What is counted as NAME, `kicks`, say, of each queue: those to receive, those to send."""
+        lines = self.shell("ethtool -S eth0").splitlines()
+        values = dict(line.strip().split(": ") for line in lines if ": " in line)
+        return [int(values[f"{way}{index}_{name}"]) for way in ("rx", "tx") for index in range(self.channels()[1])]
+
+    def queues(self) -> dict[str, dict[str, str]]:
+        """The table of queues in debugfs, by their names."""
+        path = "/sys/kernel/debug/virtio/$(basename $(readlink -f /sys/class/net/eth0/device))/queues"
+        header, *lines = self.shell(f"cat {path}").splitlines()
+        rows = [dict(zip(header.split(), line.split(), strict=True)) for line in lines]
+        return {row["name"]: row for row in rows}
+
+    def talk(self, rounds: int = 2) -> None:
+        """Streams from each processor, whose bytes come back."""
+        self.shell(f"python3 /senders {rounds}")
+
+
+@contextlib.contextmanager
+def tap() -> Iterator[None]:
+    """A tap device of several queues, which no other name space of the host has to do with."""
+    command(*MAKE)
+    try:
+        command("ip", "netns", "add", NAME)
+        yield
+    finally:
+        for words in (["ip", "netns", "del", NAME], ["ip", "link", "del", NAME]):
+            # It goes with its name space, once it is there.
+            subprocess.run(words, capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def healthy_guest(config: Config) -> Iterator[World]:
+    """One guest; afterwards its console shows nothing bad."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(ksft.scratch())
+        stack.enter_context(tap())
+        (directory / "senders").write_text(SENDERS)
+        config.files = {"senders": directory / "senders"}
+        config.default_devices = False
+        net = f"tap,id=wire,ifname={NAME},script=no,downscript=no,queues={PAIRS}"
+        device = f"virtio-net-pci,netdev=wire,bus=port0,mq=on,vectors={2 * PAIRS + 2},disable-legacy=on"
+        config.qemu_args += ["-device", PORT, "-netdev", net, "-device", device]
+        config.append = [*config.append, "net.ifnames=0"]
+        Shell.prepare(config)
+        guest = stack.enter_context(Guest(config))
+        world = World(guest, Shell(guest))
+        # By now QEMU has it; before, it would make another one.
+        command("ip", "link", "set", NAME, "netns", NAME)
+        command("ip", "-n", NAME, "addr", "add", f"{HERE}/24", "dev", NAME)
+        command("ip", "-n", NAME, "link", "set", NAME, "up")
+        echo = subprocess.Popen(["ip", "netns", "exec", NAME, "python3", "-c", ECHO])
+        stack.callback(echo.wait)
+        stack.callback(echo.kill)
+        world.shell.wait("[ -e /sys/class/net/eth0 ]", PATIENCE)
+        world.shell("[ -d /sys/kernel/debug/virtio ] || mount -t debugfs none /sys/kernel/debug")
+        world.shell(f"ip link set eth0 up && ip addr add {THERE}/24 dev eth0 && {WORKS}")
+        yield world
+        world.shell.start("exit")
+        ksft.passed(guest)
+
+
+def there_is_a_pair_for_each_processor(world: World) -> None:
+    """Of those that the device has, with interrupts, names and directories in sysfs."""
+    assert world.shell("cat /sys/module/virtio_net/taint") == "O"
+    pairs = min(PAIRS, world.cpus())
+    assert world.channels() == (PAIRS, pairs)
+    expected = [f"{way}.{index}" for index in range(PAIRS) for way in ("input", "output")]
+    assert list(world.queues()) == [*expected, "control"], world.queues()
+    for name in (*expected, "control"):
+        world.shell(f"grep -q 'virtio.*-{name}$' /proc/interrupts")
+    # Those to receive have directories only if the kernel steers packets.
+    assert world.shell("ls -d /sys/class/net/eth0/queues/tx-* | wc -l") == str(pairs)
+
+
+def each_pair_has_its_processor(world: World) -> None:
+    """For its interrupts, and to send; all of them have a share."""
+    masks = []
+    for index in range(world.channels()[1]):
+        sends = int(world.shell(f"cat /sys/class/net/eth0/queues/tx-{index}/xps_cpus").replace(",", ""), 16)
+        for way in ("input", "output"):
+            number = world.shell(f"sed -n 's/^ *\\([0-9]*\\):.*-{way}\\.{index}$/\\1/p' /proc/interrupts")
+            hint = world.shell(f"cat /proc/irq/{number}/affinity_hint").replace(",", "")
+            assert int(hint, 16) == sends, f"{way}.{index}: {hint}, sends {sends:#x}"
+        masks.append(sends)
+    assert sum(masks) == (1 << world.cpus()) - 1, masks
+
+
+def all_pairs_are_used(world: World) -> None:
+    """Streams of each processor go out and come in through a queue of their own."""
+    before = world.numbers("kicks")
+    world.talk()
+    after = world.numbers("kicks")
+    pairs = world.channels()[1]
+    sent = [new - old for new, old in zip(after[pairs:], before[pairs:], strict=True)]
+    assert all(sent), sent
+    received = [int(row["used"]) for name, row in world.queues().items() if name.startswith("input")]
+    assert all(received[:pairs]) and not any(received[pairs:]), received
+
+
+def pairs_come_and_go(world: World) -> None:
+    """As many as are asked for, with the interface up and down; not more than there are, and not none."""
+    for count in (1, PAIRS, 3, 1, 2):
+        world.shell(f"ethtool -L eth0 combined {count}")
+        assert world.channels() == (PAIRS, count)
+        assert world.shell("ls -d /sys/class/net/eth0/queues/tx-* | wc -l") == str(count)
+        world.talk(1)
+    world.shell("ip link set eth0 down && ethtool -L eth0 combined 4 && ip link set eth0 up")
+    world.talk(1)
+    world.shell("! ethtool -L eth0 combined 5 && ! ethtool -L eth0 combined 0 && ! ethtool -L eth0 rx 1")
+    assert world.channels() == (PAIRS, 4)
+
+
+def pairs_come_and_go_under_load(world: World) -> None:
+    """What is sent comes back all the same."""
+    world.shell("python3 /senders 12 >/tmp/sent 2>&1 & echo $! >/tmp/load")
+    counts = "1 4 2 3"
+    world.shell(f"for i in $(seq 10); do for n in {counts}; do ethtool -L eth0 combined $n; sleep 0.05; done; done")
+    # It is a child of this shell.
+    printed = world.shell("wait $(cat /tmp/load) && echo all of it; cat /tmp/sent")
+    assert printed == "all of it", printed
+
+
+def a_reset_leaves_them(world: World) -> None:
+    """As many pairs as before, which the device uses again."""
+    for count in (3, 1, PAIRS):
+        world.shell(f"ethtool -L eth0 combined {count}; echo 1 >{FUNCTION}/reset")
+        assert world.channels() == (PAIRS, count)
+        world.shell.wait(WORKS, PATIENCE)
+        # The sum of all that is asked for: of one pair, nothing is.
+        world.talk(1)
+        received = [int(row["used"]) for name, row in world.queues().items() if name.startswith("input")]
+        assert any(received[1:count]) == (count > 1) and not any(received[count:]), received
+
+
+def sleep_leaves_them(world: World) -> None:
+    """The same when the machine sleeps."""
+    world.shell("echo 0 >/sys/module/suspend/parameters/pm_test_delay; echo devices >/sys/power/pm_test")
+    world.shell("ethtool -L eth0 combined 2 && echo mem >/sys/power/state")
+    assert world.channels() == (PAIRS, 2)
+    world.shell.wait(WORKS, PATIENCE)
+    world.talk(1)
+
+
+def the_driver_comes_and_goes(world: World) -> None:
+    """Under load, all queues with it."""
+    device = world.shell("basename $(readlink -f /sys/class/net/eth0/device)")
+    for _ in range(3):
+        world.shell("timeout 2 python3 /senders 20 >/dev/null 2>&1 &")
+        world.shell(f"cd /sys/bus/virtio/drivers/virtio_net; echo {device} >unbind; echo {device} >bind; cd /; wait")
+        world.shell.wait("[ -e /sys/class/net/eth0 ]", PATIENCE)
+        world.shell(f"udevadm settle; ip link set eth0 up && ip addr add {THERE}/24 dev eth0")
+        world.shell.wait(WORKS, PATIENCE)
+        world.talk(1)
+
+
+if __name__ == "__main__":
+    if not can_be_made():
+        print("KTAP version 1\n1..0 # SKIP no tap device can be made: it takes root, and /dev/net/tun")
+        sys.exit(KSFT_SKIP)
+    ksft.run_in_one(
+        healthy_guest,
+        there_is_a_pair_for_each_processor,
+        each_pair_has_its_processor,
+        all_pairs_are_used,
+        pairs_come_and_go,
+        pairs_come_and_go_under_load,
+        a_reset_leaves_them,
+        sleep_leaves_them,
+        the_driver_comes_and_goes,
+    )
