@@ -25,6 +25,8 @@ mod napi;
 mod operations;
 #[path = "netdev/pool.rs"]
 mod pool;
+#[path = "netdev/rss.rs"]
+mod rss;
 #[path = "netdev/skb.rs"]
 mod skb;
 #[path = "netdev/statistics.rs"]
@@ -75,6 +77,10 @@ pub use pool::{
     IP_ALIGN,
     RX_PAD,
     SHARED_INFO_ROOM, //
+};
+pub use rss::{
+    rss_key,
+    RssSizes, //
 };
 pub use skb::{
     Assembly,

@@ -443,6 +443,18 @@ impl<O: Operations> DeviceRef<O> {
         }
     }
 
+    /// What the device does for the stack now.
+    pub fn features(&self) -> u64 {
+        // SAFETY: By the type invariants; one word.
+        unsafe { (&raw const (*self.as_raw()).features).read_volatile() }
+    }
+
+    /// Whether a user has chosen the table of receive-side scaling.
+    pub fn has_rss_of_user(&self) -> bool {
+        // SAFETY: By the type invariants; one bit.
+        unsafe { bindings::virtio_netif_is_rxfh_configured(self.as_raw()) }
+    }
+
     /// Uses the first `count` queues of both ways.  Under the RTNL lock, unless nobody sees the device
     /// yet; may sleep.  No packet is sent through the others when this returns.
     ///

@@ -126,6 +126,13 @@ impl<O: Operations> Callbacks<O> {
             get_ringparam: Some(Self::get_ringparam),
             get_channels: Some(Self::get_channels),
             set_channels: Some(Self::set_channels),
+            get_rxfh_key_size: Some(Self::get_rxfh_key_size),
+            get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
+            get_rxfh: Some(Self::get_rxfh),
+            set_rxfh: Some(Self::set_rxfh),
+            get_rxfh_fields: Some(Self::get_rxfh_fields),
+            set_rxfh_fields: Some(Self::set_rxfh_fields),
+            get_rx_ring_count: Some(Self::get_rx_ring_count),
             get_strings: Some(Self::get_strings),
             get_sset_count: Some(Self::get_sset_count),
             get_ethtool_stats: Some(Self::get_ethtool_stats),
@@ -140,7 +147,7 @@ impl<O: Operations> Callbacks<O> {
     /// # Safety
     ///
     /// `dev` is a registered device of ours.
-    unsafe fn data<'a>(dev: *mut kernel::bindings::net_device) -> &'a O::Data {
+    pub(crate) unsafe fn data<'a>(dev: *mut kernel::bindings::net_device) -> &'a O::Data {
         // SAFETY: By the contract.
         unsafe { DeviceRef::<O>::with_data(dev.cast()).1 }
     }

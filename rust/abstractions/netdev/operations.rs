@@ -12,6 +12,7 @@ use crate::{
         LinkSettings,
         Rings, //
     },
+    rss::RssSizes,
     skb::SkBuff,
     statistics::Totals,
     tx_queue::TxGuard,
@@ -35,6 +36,10 @@ use kernel::{
     prelude::*, //
 };
 use virtio_bindings as bindings;
+use virtio_spec::net::rss::{
+    Fields,
+    Flow, //
+};
 
 /// A network driver.
 ///
@@ -138,6 +143,47 @@ pub trait Operations: Sized + Send + Sync + 'static {
         Err(EOPNOTSUPP)
     }
 
+    /// What the device does for the stack changes from `now` to `wanted`
+    /// (see [`feature`](crate::feature)), of what may be switched.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing changes.
+    fn set_features(_data: &Self::Data, _now: u64, _wanted: u64) -> Result {
+        Ok(())
+    }
+
+    /// What the device has for receive-side scaling: by default, nothing.
+    fn rss_sizes(_data: &Self::Data) -> RssSizes {
+        RssSizes::default()
+    }
+
+    /// Fills `table` and `key` with those in use, of the lengths of [`Operations::rss_sizes`] or empty.
+    fn rss(_data: &Self::Data, _table: &mut [u32], _key: &mut [u8]) {}
+
+    /// Changes the table, whose entries are queues in use, or the key; of those lengths.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn set_rss(_data: &Self::Data, _table: Option<&[u32]>, _key: Option<&[u8]>) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// What of packets of `flow` is hashed.
+    fn rss_fields(_data: &Self::Data, _flow: Flow) -> Fields {
+        Fields::Nothing
+    }
+
+    /// Changes what of packets of `flow` is hashed.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn set_rss_fields(_data: &Self::Data, _flow: Flow, _fields: Fields) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
     /// Speed and duplex.
     fn link_settings(data: &Self::Data) -> LinkSettings;
 
@@ -176,6 +222,7 @@ impl<O: Operations> Callbacks<O> {
         ndo_set_rx_mode_async: Some(Self::set_rx_mode),
         ndo_vlan_rx_add_vid: Some(Self::add_vlan),
         ndo_vlan_rx_kill_vid: Some(Self::remove_vlan),
+        ndo_set_features: Some(Self::set_features),
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_tx_timeout: Some(Self::tx_timeout),
         // SAFETY: All that is left is optional functions.
@@ -233,6 +280,17 @@ impl<O: Operations> Callbacks<O> {
                 bindings::eth_commit_mac_addr_change(dev, addr);
             }
             Ok(0)
+        })
+    }
+
+    extern "C" fn set_features(
+        dev: *mut bindings::net_device,
+        wanted: bindings::netdev_features_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+            O::set_features(data, dev.features(), wanted).map(|()| 0)
         })
     }
 
