@@ -29,6 +29,8 @@ mod operations;
 mod receive;
 #[path = "virtio_net/statistics.rs"]
 mod statistics;
+#[path = "virtio_net/steering.rs"]
+mod steering;
 #[path = "virtio_net/transmit.rs"]
 mod transmit;
 
@@ -120,7 +122,9 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::CtrlVlan>()
     .with::<net::GuestAnnounce>()
     .with::<net::CtrlMacAddr>()
-    .with::<net::Mq>();
+    .with::<net::Mq>()
+    .with::<net::Rss>()
+    .with::<net::CtrlGuestOffloads>();
 
 /// Queues of a pair, and where they are in it.
 const PAIR: usize = 2;

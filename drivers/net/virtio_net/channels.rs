@@ -25,10 +25,6 @@ use netdev::{
     DeviceRef, //
 };
 use virtio::device::Device;
-use virtio_spec::net::{
-    self,
-    ctrl::CtrlHdr, //
-};
 
 /// The part of `cpus` processors that is for pair `index` of `pairs`: the number of the first, from
 /// which on they are counted round, and how many there are.
@@ -87,13 +83,13 @@ impl Interface {
             // First, since a device may use them at once.
             self.enable(wanted);
         }
-        let told = self.tell_pairs(control, wanted).and_then(|()| {
+        let told = self.tell_pairs(device, control, wanted).and_then(|()| {
             if wanted < before {
                 return Ok(());
             }
             device.set_real_queues(wanted).inspect_err(|_| {
                 // What fails now was said.
-                let _ = self.tell_pairs(control, before);
+                let _ = self.tell_pairs(device, control, before);
             })
         });
         if let Err(error) = told {
@@ -120,10 +116,10 @@ impl Interface {
     ) -> Result {
         let pairs = self.pairs_in_use();
         // That many there are after a reset.
-        let told = if pairs == 1 {
+        let told = if pairs == 1 && self.steering.is_none() {
             Ok(())
         } else {
-            self.tell_pairs(control, pairs)
+            self.tell_pairs(device, control, pairs)
         };
         if told.is_err() {
             self.in_use.store(1, Relaxed);
@@ -131,15 +127,6 @@ impl Interface {
         device.set_real_queues(self.pairs_in_use())?;
         self.spread(dev, device);
         told
-    }
-
-    fn tell_pairs(&self, control: &Control, pairs: u32) -> Result {
-        if !self.features.has::<net::Mq>() {
-            return Err(EOPNOTSUPP);
-        }
-        let most = self.pairs.len() as u16;
-        let data = self.order.queue_pairs(pairs as u16, most).ok_or(EINVAL)?;
-        control.run(CtrlHdr::MQ_VQ_PAIRS_SET, &data)
     }
 
     /// Gives each pair in use processors of its own, for its interrupts and for what they send: hints,

@@ -17,7 +17,10 @@ use virtio_spec::{
     Features, //
 };
 use zerocopy::{
-    little_endian::U16,
+    little_endian::{
+        U16,
+        U32, //
+    },
     FromZeros, //
 };
 
@@ -37,8 +40,12 @@ const MAX_KEY_SIZE: u16 = u8::MAX as u16;
 /// The features to agree on, of those that both have: not what cannot be made use of.
 pub(crate) fn validate(dev: &Device, agreed: Features) -> Features {
     let mut features = agreed;
-    if features.has::<net::Mtu>() && limits(dev, features).0.mtu.is_none() {
+    let (limits, _) = limits(dev, features);
+    if limits.mtu.is_none() {
         features = features.without::<net::Mtu>();
+    }
+    if limits.hashing.is_none() {
+        features = features.without::<net::Rss>();
     }
     features
 }
@@ -49,12 +56,20 @@ pub(crate) fn limits(dev: &Device, features: Features) -> (Limits, Notes) {
     if features.has::<net::Mac>() {
         config.mac = read(dev, Config::MAC.offset()).unwrap_or_default();
     }
-    if features.has::<net::Mq>() {
+    if features.has::<net::Mq>() || features.has::<net::Rss>() {
         let pairs = read(dev, Config::MAX_VIRTQUEUE_PAIRS.offset()).unwrap_or_default();
         config.max_virtqueue_pairs = U16::from_bytes(pairs);
     }
     if features.has::<net::Mtu>() {
         config.mtu = U16::from_bytes(read(dev, Config::MTU.offset()).unwrap_or_default());
+    }
+    if features.has::<net::Rss>() {
+        let table_len = read(dev, Config::RSS_MAX_INDIRECTION_TABLE_LENGTH.offset());
+        let types = read(dev, Config::SUPPORTED_HASH_TYPES.offset());
+        let [key_size] = read(dev, Config::RSS_MAX_KEY_SIZE.offset()).unwrap_or_default();
+        config.rss_max_key_size = key_size;
+        config.rss_max_indirection_table_length = U16::from_bytes(table_len.unwrap_or_default());
+        config.supported_hash_types = U32::from_bytes(types.unwrap_or_default());
     }
     let environment = Environment {
         max_pairs: MAX_PAIRS,

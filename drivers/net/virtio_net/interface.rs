@@ -22,6 +22,7 @@ use crate::{
         RxStatistics,
         TxStatistics, //
     },
+    steering::Steering,
     transmit::{
         self,
         Tx,
@@ -78,6 +79,10 @@ use virtio_spec::{
         self,
         ctrl::CtrlHdr,
         header::Layout,
+        offloads::{
+            can_toggle_gro_hw,
+            GuestOffloads, //
+        },
         payload::Order,
         Config, //
     },
@@ -134,6 +139,7 @@ pub(crate) struct Interface {
     pub(crate) control: Option<Control>,
     #[pin]
     filters: Filters,
+    pub(crate) steering: Option<Pin<KBox<Steering>>>,
     /// The device is reset, and perhaps comes back.
     #[pin]
     stage: Mutex<Stage>,
@@ -210,6 +216,9 @@ fn stack_features(features: Features) -> (u64, u64) {
     }
     if features.has::<net::GuestTso4>() || features.has::<net::GuestTso6>() {
         on |= feature::GRO_HW;
+    }
+    if can_toggle_gro_hw(features) {
+        changeable |= feature::GRO_HW;
     }
     if features.has::<net::CtrlVlan>() {
         on |= feature::HW_VLAN_CTAG_FILTER;
@@ -309,6 +318,7 @@ impl Interface {
                 pairs,
                 in_use: Atomic::new(channels::first_count(count)),
                 control,
+                steering: Steering::new(limits.hashing)?,
                 filters <- Filters::new(Order::of(dev.features())),
                 stage <- new_mutex!(Stage::New(new)),
                 settings <- new_spinlock!(LinkSettings::UNKNOWN),
@@ -510,6 +520,10 @@ impl Interface {
                 .run(CtrlHdr::MAC_ADDR_SET, &address)
                 .or_else(or_refused)?;
         }
+        // After a reset it is on.
+        if can_toggle_gro_hw(features) && device.features() & feature::GRO_HW == 0 {
+            self.set_gro_hw(control, false).or_else(or_refused)?;
+        }
         if features.has::<net::CtrlVlan>() {
             self.filters.replay_vlans(control)?;
         }
@@ -520,6 +534,27 @@ impl Interface {
         Ok(())
     }
 
+    /// Has the device put segments together, or not.
+    fn set_gro_hw(&self, control: &Control, on: bool) -> Result {
+        let offloads = GuestOffloads::of_features(self.features).with_gro_hw(on);
+        let data = self.order.guest_offloads(offloads);
+        control.run(CtrlHdr::GUEST_OFFLOADS_SET, &data)
+    }
+
+    /// Changes what the device does for the stack from `now` to `wanted`.  Under the RTNL lock; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the control queue; nothing has changed then.
+    pub(crate) fn set_features(&self, now: u64, wanted: u64) -> Result {
+        match &self.control {
+            Some(control) if (now ^ wanted) & feature::GRO_HW != 0 => {
+                self.set_gro_hw(control, wanted & feature::GRO_HW != 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Tells the device what to let through.  Under the RTNL lock; sleeps.
     ///
     /// # Errors
@@ -528,7 +563,15 @@ impl Interface {
     pub(crate) fn set_rx_mode(&self, device: &DeviceRef<Operations>) -> Result {
         match &self.control {
             Some(control) if self.features.has::<net::CtrlRx>() => {
-                self.filters.set_rx_mode(control, &device.rx_filter()?)
+                let told = self.filters.set_rx_mode(control, &device.rx_filter()?);
+                // A device that is being reset hears of it when it is back.
+                told.or_else(|error| {
+                    if control.is_open() {
+                        Err(error)
+                    } else {
+                        Ok(())
+                    }
+                })
             }
             _ => Ok(()),
         }

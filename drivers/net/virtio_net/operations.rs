@@ -22,10 +22,15 @@ use netdev::{
     DeviceRef,
     LinkSettings,
     Rings,
+    RssSizes,
     SkBuff,
     Totals,
     TxOutcome,
     ETH_ALEN, //
+};
+use virtio_spec::net::rss::{
+    Fields,
+    Flow, //
 };
 
 /// The driver, as the stack sees it.
@@ -100,6 +105,30 @@ impl netdev::Operations for Operations {
 
     fn set_channels(dev: &DeviceRef<Self>, interface: &Interface, combined: u32) -> Result {
         interface.set_channels(dev, combined)
+    }
+
+    fn set_features(interface: &Interface, now: u64, wanted: u64) -> Result {
+        interface.set_features(now, wanted)
+    }
+
+    fn rss_sizes(interface: &Interface) -> RssSizes {
+        interface.rss_sizes()
+    }
+
+    fn rss(interface: &Interface, table: &mut [u32], key: &mut [u8]) {
+        interface.show_rss(table, key);
+    }
+
+    fn set_rss(interface: &Interface, table: Option<&[u32]>, key: Option<&[u8]>) -> Result {
+        interface.set_rss(table, key)
+    }
+
+    fn rss_fields(interface: &Interface, flow: Flow) -> Fields {
+        interface.rss_fields(flow)
+    }
+
+    fn set_rss_fields(interface: &Interface, flow: Flow, fields: Fields) -> Result {
+        interface.set_rss_fields(flow, fields)
     }
 
     fn link_settings(interface: &Interface) -> LinkSettings {
