@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Several pairs of queues of the Rust network driver, on a tap device of the host: `ethtool -L` under load, resets.
+"""Several pairs of queues of the Rust network driver, on a tap device of the host: `ethtool -L` under load, resets;
+packets put together by the device or not (`ethtool -K`); with rss=on, packets steered by a hash (`ethtool -X`).
 
 Skipped where tap devices cannot be made: that takes root, and /dev/net/tun.
 
 # guest *: --swap virtio_net=rust --root full --timeout 600
 # guest split: --kernel release
 # guest packed-4cpu: --kernel release --smp 4 --qemu "-global virtio-net-pci.packed=on"
+# guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on"
 # long debug: --kernel debug --timeout 1800
 """
 
@@ -68,6 +70,15 @@ threads = [threading.Thread(target=talk, args=(cpu,)) for cpu in range(os.cpu_co
 """
 
 
+# Whether the host may send packets on the tap device that are to be segmented: what the guest takes.
+ETHTOOL = f"""
+import ctypes, fcntl, socket, struct
+value = (ctypes.c_uint32 * 2)(0x1e, 0)
+request = struct.pack("16sP", b"{NAME}", ctypes.addressof(value))
+fcntl.ioctl(socket.socket(), 0x8946, request)
+print(value[1])
+"""
+RSS = "virtio-net-pci.rss=on" in " ".join(sys.argv)
 KSFT_SKIP = 4
 MAKE = ("ip", "tuntap", "add", "dev", NAME, "mode", "tap", "multi_queue", "vnet_hdr")
 
@@ -237,6 +248,87 @@ def a_reset_leaves_them(world: World) -> None:
         assert any(received[1:count]) == (count > 1) and not any(received[count:]), received
 
 
+def host_segments() -> bool:
+    """Whether the guest is sent TCP packets that are longer than its MTU."""
+    words = ["ip", "netns", "exec", NAME, "python3", "-c", ETHTOOL]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip() == "1"
+
+
+def packets_are_put_together_or_not(world: World) -> None:
+    """As ethtool says, also after a reset."""
+    assert host_segments()
+    for state in ("off", "on"):
+        world.shell(f"ethtool -K eth0 rx-gro-hw {state}")
+        assert host_segments() == (state == "on")
+        world.talk(1)
+        world.shell(f"echo 1 >{FUNCTION}/reset; ethtool -k eth0 | grep -q 'rx-gro-hw: {state}'")
+        world.shell.wait(WORKS, PATIENCE)
+        assert host_segments() == (state == "on")
+
+
+def received(world: World) -> list[int]:
+    """Buffers that came through each queue in use while there were streams."""
+    before = world.queues()
+    world.talk(1)
+    after = world.queues()
+    names = [f"input.{index}" for index in range(world.channels()[1])]
+    return [int(after[name]["used"]) - int(before[name]["used"]) for name in names]
+
+
+def table(world: World) -> list[int]:
+    """The queue of each value of the hash."""
+    lines = world.shell("ethtool -x eth0 | grep '^ *[0-9]*: '").splitlines()
+    return [int(entry) for line in lines for entry in line.split(":")[1].split()]
+
+
+def is_one(counts: list[int], index: int) -> bool:
+    """Whether nearly all packets, but those without a hash, came through queue INDEX."""
+    return counts[index] * 10 > sum(counts) * 9
+
+
+def packets_are_steered(world: World) -> None:
+    """Over all queues, or to one, as the table says."""
+    world.shell("ethtool -L eth0 combined 2")
+    entries = table(world)
+    assert entries == [index % 2 for index in range(len(entries))] and len(entries) == 128, entries
+    assert "toeplitz: on" in world.shell("ethtool -x eth0")
+    for queue in (1, 0):
+        world.shell(f"ethtool -X eth0 start {queue} equal 1")
+        assert set(table(world)) == {queue}
+        counts = received(world)
+        assert is_one(counts, queue), counts
+
+
+def the_table_of_a_user_stays(world: World) -> None:
+    """Over resets and more pairs; fewer are refused."""
+    world.shell("ethtool -X eth0 start 1 equal 1")
+    key = world.shell("ethtool -x eth0 | grep -A1 'hash key'")
+    world.shell(f"echo 1 >{FUNCTION}/reset")
+    world.shell.wait(WORKS, PATIENCE)
+    assert set(table(world)) == {1} and world.shell("ethtool -x eth0 | grep -A1 'hash key'") == key
+    counts = received(world)
+    assert is_one(counts, 1), counts
+    world.shell("ethtool -L eth0 combined 4 && ! ethtool -L eth0 combined 1")
+    counts = received(world)
+    assert world.channels() == (PAIRS, 4) and is_one(counts, 1), counts
+    world.shell("ethtool -X eth0 default && ethtool -L eth0 combined 2")
+
+
+def hashes_are_of_what_is_asked_for(world: World) -> None:
+    """Of addresses alone, all streams are one; with a key of zeroes, everything is."""
+    world.shell("ethtool -N eth0 rx-flow-hash tcp4 sd")
+    assert "L4 bytes" not in world.shell("ethtool -n eth0 rx-flow-hash tcp4")
+    counts = received(world)
+    assert is_one(counts, counts.index(max(counts))), counts
+    world.shell("ethtool -N eth0 rx-flow-hash tcp4 sdfn")
+    assert "L4 bytes" in world.shell("ethtool -n eth0 rx-flow-hash tcp4")
+    world.shell("! ethtool -N eth0 rx-flow-hash tcp4 s")
+    size = len(world.shell("ethtool -x eth0 | grep -A1 'hash key' | tail -n 1").split(":"))
+    world.shell(f"ethtool -X eth0 hkey {':'.join(['00'] * size)}")
+    counts = received(world)
+    assert is_one(counts, 0), counts
+
+
 def sleep_leaves_them(world: World) -> None:
     """The same when the machine sleeps."""
     world.shell("echo 0 >/sys/module/suspend/parameters/pm_test_delay; echo devices >/sys/power/pm_test")
@@ -270,6 +362,8 @@ if __name__ == "__main__":
         pairs_come_and_go,
         pairs_come_and_go_under_load,
         a_reset_leaves_them,
+        packets_are_put_together_or_not,
+        *((packets_are_steered, the_table_of_a_user_stays, hashes_are_of_what_is_asked_for) if RSS else ()),
         sleep_leaves_them,
         the_driver_comes_and_goes,
     )
