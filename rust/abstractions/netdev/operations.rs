@@ -334,7 +334,8 @@ impl<O: Operations> Callbacks<O> {
         dev: *mut bindings::net_device,
         totals: *mut bindings::rtnl_link_stats64,
     ) {
-        // SAFETY: The stack passes a registered device of ours, and zeroed room for the numbers.
+        // SAFETY: The stack passes a registered device of ours, and zeroed room for the numbers,
+        // which is part of a netlink message, and aligned as one.
         unsafe {
             let Totals {
                 rx_packets,
@@ -348,16 +349,18 @@ impl<O: Operations> Callbacks<O> {
                 rx_frame_errors,
                 tx_fifo_errors,
             } = O::totals(DeviceRef::<O>::with_data(dev).1);
-            (*totals).rx_packets = rx_packets;
-            (*totals).tx_packets = tx_packets;
-            (*totals).rx_bytes = rx_bytes;
-            (*totals).tx_bytes = tx_bytes;
-            (*totals).tx_errors = tx_errors;
-            (*totals).rx_dropped = rx_dropped;
-            (*totals).tx_dropped = tx_dropped;
-            (*totals).rx_length_errors = rx_length_errors;
-            (*totals).rx_frame_errors = rx_frame_errors;
-            (*totals).tx_fifo_errors = tx_fifo_errors;
+            let mut numbers = totals.read_unaligned();
+            numbers.rx_packets = rx_packets;
+            numbers.tx_packets = tx_packets;
+            numbers.rx_bytes = rx_bytes;
+            numbers.tx_bytes = tx_bytes;
+            numbers.tx_errors = tx_errors;
+            numbers.rx_dropped = rx_dropped;
+            numbers.tx_dropped = tx_dropped;
+            numbers.rx_length_errors = rx_length_errors;
+            numbers.rx_frame_errors = rx_frame_errors;
+            numbers.tx_fifo_errors = tx_fifo_errors;
+            totals.write_unaligned(numbers);
         }
     }
 
