@@ -9,7 +9,7 @@ Skipped where tap devices cannot be made: that takes root, and /dev/net/tun.
 # guest split: --kernel release
 # guest packed-4cpu: --kernel release --smp 4 --qemu "-global virtio-net-pci.packed=on"
 # guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on"
-# long debug: --kernel debug --timeout 1800
+# long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
 import contextlib
