@@ -16,6 +16,7 @@ Suspend to RAM is in pm.py: a guest with its root on a disk, NVMe or virtio, doe
 """
 
 import contextlib
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +36,11 @@ PATIENCE = 120
 SERIAL = "life"
 DRIVER = "/sys/bus/virtio/drivers/virtio_blk"
 # Options of the device that the command line of the kernel, which does not know them, brings here.
-OPTIONS = ("packed=on", "indirect_desc=off", "num-queues=2")
+OPTIONS: dict[str, dict[str, bool | int]] = {
+    "packed=on": {"packed": True},
+    "indirect_desc=off": {"indirect_desc": False},
+    "num-queues=2": {"num-queues": 2},
+}
 
 
 @dataclass
@@ -44,7 +49,7 @@ class World:
 
     guest: Guest
     shell: Shell
-    disk: dict[str, str]
+    disk: dict[str, str | bool | int]
     load: Load
 
     def device(self) -> str:
@@ -62,12 +67,20 @@ def healthy_guest(config: Config) -> Iterator[World]:
         config.default_devices = False
         config.end = "reboot"
         Load.prepare(config)
-        disk = {"driver": "virtio-blk-pci", "id": "life", "bus": "port0", "drive": "disk", "serial": SERIAL}
-        disk |= dict(option.split("=") for option in OPTIONS if option in config.append)
+        disk: dict[str, str | bool | int] = {
+            "driver": "virtio-blk-pci",
+            "id": "life",
+            "bus": "port0",
+            "drive": "disk",
+            "serial": SERIAL,
+        }
+        for option, properties in OPTIONS.items():
+            if option in config.append:
+                disk |= properties
         # The speed: links of QEMU 10.0 that are faster say after a reset that they are not up.
         config.qemu_args += ["-device", "pcie-root-port,id=port0,bus=pcie.0,chassis=1,slot=1,x-speed=2_5"]
         config.qemu_args += ["-blockdev", f"driver=raw,node-name=disk,file.driver=file,file.filename={path}"]
-        config.qemu_args += ["-device", ",".join(f"{key}={value}" for key, value in disk.items())]
+        config.qemu_args += ["-device", json.dumps(disk)]
         Shell.prepare(config)
         with Guest(config) as guest:
             shell = Shell(guest)
