@@ -2,13 +2,19 @@
 
 //! Traditional memory balloon device (section 5.5).
 
-use zerocopy::little_endian::{U16, U32, U64};
+pub mod hint;
+pub mod pfn;
+pub mod stats;
+pub mod target;
+
+use zerocopy::little_endian::U32;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::config::{config_fields, Always};
 use crate::device_type::DeviceType;
 use crate::features::{feature_types, AppliesTo, Class, Features};
 use crate::negotiate::Requirement;
+use crate::transport::Version1;
 
 /// The class of the balloon device.
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +45,80 @@ feature_types! {
     Reporting = 5, "VIRTIO_BALLOON_F_REPORTING", [];
 }
 
-/// Binary logarithm of the size of a balloon page, in bytes (section 5.5.6).
-pub const PFN_SHIFT: u32 = 12;
+/// Index of the queue for pages that the guest gives up (section 5.5.2).
+pub const INFLATE_QUEUE: usize = 0;
+/// Index of the queue for pages that the guest takes back (section 5.5.2).
+pub const DEFLATE_QUEUE: usize = 1;
 
-/// `free_page_hint_cmd_id`: stop hinting (section 5.5.6.7).
-pub const CMD_ID_STOP: u32 = 0;
-/// `free_page_hint_cmd_id`: hinting is complete, hinted pages may be reused (section 5.5.6.7).
-pub const CMD_ID_DONE: u32 = 1;
+/// In which order the bytes of a number are in what goes through the queues (section 5.5.6.0.1).
+///
+/// The configuration is little-endian either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Little-endian.
+    Modern,
+    /// As the guest has it.
+    Legacy,
+}
+
+impl Wire {
+    /// That of a device with these features.
+    pub const fn of(features: Features) -> Self {
+        if features.has::<Version1>() {
+            Self::Modern
+        } else {
+            Self::Legacy
+        }
+    }
+
+    /// The word whose bytes in memory are those of `value`.
+    #[inline]
+    pub const fn word(self, value: u32) -> u32 {
+        match self {
+            Self::Modern => value.to_le(),
+            Self::Legacy => value,
+        }
+    }
+}
+
+/// What the guest does with pages that it frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreePages {
+    /// It leaves them as they are.
+    AsTheyAre,
+    /// It fills them with zeroes (C: `want_init_on_free`).
+    Zeroed,
+    /// It fills them with `PAGE_POISON`, and looks whether they still are when it allocates them.
+    Poisoned,
+}
+
+/// The byte that free pages are filled with (C: `PAGE_POISON`).
+pub const PAGE_POISON: u8 = 0xaa;
+
+impl FreePages {
+    /// What the device is told in `poison_val`, if there is something to tell (section 5.5.6.6).
+    pub const fn poison_val(self) -> Option<u32> {
+        match self {
+            Self::AsTheyAre => None,
+            Self::Zeroed => Some(0),
+            Self::Poisoned => Some(u32::from_ne_bytes([PAGE_POISON; 4])),
+        }
+    }
+
+    /// The features of `offered` that the driver of such a guest can use (section 5.5.3.1; C:
+    /// `virtballoon_validate`): reported pages come back as zeroes, which a guest that expects its
+    /// own bytes in them must be able to say.
+    #[must_use]
+    pub const fn usable(self, offered: Features) -> Features {
+        if self.poison_val().is_none() {
+            offered.without::<PagePoison>()
+        } else if offered.has::<PagePoison>() {
+            offered
+        } else {
+            offered.without::<Reporting>()
+        }
+    }
+}
 
 /// `struct virtio_balloon_config` (section 5.5.4).
 ///
@@ -76,66 +149,3 @@ config_fields! {
     /// Value that the driver fills free pages with.
     POISON_VAL: u32 = poison_val, ReadWrite, PagePoison, 12;
 }
-
-/// `struct virtio_balloon_stat`, 10 bytes without padding (section 5.5.6.3).
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Stat {
-    /// Which statistic, one of [`StatTag`].
-    pub tag: U16,
-    /// Its value; bytes where it is an amount of memory.
-    pub val: U64,
-}
-
-const _: () = assert!(core::mem::size_of::<Stat>() == 10);
-
-impl Stat {
-    /// The statistic `tag` with value `val`.
-    pub const fn new(tag: StatTag, val: u64) -> Self {
-        Self {
-            tag: U16::new(tag as u16),
-            val: U64::new(val),
-        }
-    }
-}
-
-/// Which memory statistic (section 5.5.6.4), `VIRTIO_BALLOON_S_*` in C.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
-pub enum StatTag {
-    /// Bytes swapped in.
-    SwapIn = 0,
-    /// Bytes swapped out.
-    SwapOut = 1,
-    /// Number of major page faults.
-    MajorFaults = 2,
-    /// Number of minor page faults.
-    MinorFaults = 3,
-    /// Bytes of memory that is not used for anything.
-    FreeMemory = 4,
-    /// Bytes of memory in total.
-    TotalMemory = 5,
-    /// Bytes of memory that could be given out without swapping.
-    AvailableMemory = 6,
-    /// Bytes of disk caches.
-    DiskCaches = 7,
-    /// Number of successful hugetlb page allocations.
-    HugetlbAllocations = 8,
-    /// Number of failed hugetlb page allocations.
-    HugetlbFailures = 9,
-    /// Number of invocations of the out-of-memory killer.
-    OomKills = 10,
-    /// Number of stalls of an allocation.
-    AllocStalls = 11,
-    /// Bytes scanned asynchronously.
-    AsyncScans = 12,
-    /// Bytes scanned directly.
-    DirectScans = 13,
-    /// Bytes reclaimed asynchronously.
-    AsyncReclaims = 14,
-    /// Bytes reclaimed directly.
-    DirectReclaims = 15,
-}
-
-/// Number of statistics, `VIRTIO_BALLOON_S_NR` in C.
-pub const STATS: usize = 16;

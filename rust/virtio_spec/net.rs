@@ -3,7 +3,7 @@
 //! Network device (section 5.1): feature bits, configuration, packet headers.
 //!
 //! The commands of the control queue are in [`ctrl`], their data in [`payload`], [`rss`],
-//! [`offloads`] and [`stats`].  What a header says of a packet is checked in [`header`], what the
+//! [`offloads`], [`coalescing`] and [`stats`].  What a header says of a packet is checked in [`header`], what the
 //! configuration says in [`limits`].
 
 use zerocopy::little_endian::{U16, U32};
@@ -14,6 +14,7 @@ use crate::device_type::DeviceType;
 use crate::features::{feature_types, AppliesTo, Class, Features};
 use crate::negotiate::{Has, Requirement};
 
+pub mod coalescing;
 #[path = "net_ctrl.rs"]
 pub mod ctrl;
 pub mod header;

@@ -31,6 +31,9 @@ pub const ETH_HLEN: u32 = 14;
 /// Bytes of the longest header.
 pub const MAX_SIZE: usize = size_of::<HdrHashTunnel>();
 
+/// The start of a buffer, as much as the longest header has.
+pub type Words = [u64; MAX_SIZE / size_of::<u64>()];
+
 /// Segments of a UDP GSO packet at most (C: `UDP_MAX_SEGMENTS`).
 const UDP_MAX_SEGMENTS: u32 = 128;
 
@@ -343,9 +346,8 @@ impl Layout {
     /// # Errors
     ///
     /// [`Malformed::TooShort`] without room for header and Ethernet header.
-    #[inline]
     pub fn read(&self, head: &[u8], written: u32) -> Result<Header, Malformed> {
-        if u64::from(written) < self.size as u64 + u64::from(ETH_HLEN) {
+        if !self.fits(written) {
             return Err(Malformed::TooShort);
         }
         Ok(Header {
@@ -354,8 +356,42 @@ impl Layout {
         })
     }
 
-    /// What there is of a header; the rest of the longest one is 0.
+    /// What [`Header::check`] says of the checksum, of a header that says nothing else: the usual one.
+    /// `None` for all others.  `head` was read by the caller, each word once, of a packet that is
+    /// [long enough](Layout::fits), in one buffer.
+    #[inline(always)]
+    pub fn plain(&self, head: &Words) -> Option<Checksum> {
+        let wire: HdrHashTunnel = zerocopy::transmute!(*head);
+        let hdr = wire.hash_hdr.hdr;
+        if self.size != size_of::<Hdr>()
+            || hdr.gso_type != gso_type::NONE
+            || (self.merges() && self.of_wire(hdr.num_buffers) != 1)
+        {
+            return None;
+        }
+        match hdr.flags {
+            0 => Some(Checksum::Unknown),
+            hdr_flag::DATA_VALID => Some(Checksum::Valid { in_tunnel: false }),
+            _ => None,
+        }
+    }
+
+    /// As [`Layout::read`], of words that were each read once.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read_words(&self, head: &Words, written: u32) -> Result<Header, Malformed> {
+        self.read(head.as_bytes(), written)
+    }
+
+    /// Whether `written` bytes have room for a header and an Ethernet header.
     #[inline]
+    pub fn fits(&self, written: u32) -> bool {
+        u64::from(written) >= self.size as u64 + u64::from(ETH_HLEN)
+    }
+
+    /// What there is of a header; the rest of the longest one is 0.
     fn copy(&self, head: &[u8]) -> Option<HdrHashTunnel> {
         let mut wire = HdrHashTunnel::default();
         if self.size == size_of::<HdrLegacy>() {

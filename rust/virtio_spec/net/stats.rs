@@ -247,6 +247,13 @@ impl Kinds {
             .fold(Self::EMPTY, Self::with)
     }
 
+    /// How many counters of `ethtool -S` come before those of `kind`, of the same queue; `None` if
+    /// `kind` is not in the set.
+    pub fn ethtool_place(self, kind: Kind, queue: Queue) -> Option<usize> {
+        let before = self.of_queue(queue).iter().take_while(|it| *it != kind);
+        (self.has(kind) && kind.is_of(queue)).then(|| before.map(|it| it.ethtool().count()).sum())
+    }
+
     /// All of them, in the order of their bits.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| self.has(*kind))

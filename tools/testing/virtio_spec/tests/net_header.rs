@@ -8,7 +8,7 @@ use common::at_least;
 use proptest::prelude::*;
 use virtio_spec::net::header::{
     Checksum, Gso, GsoKind, Hash, Hashed, Header, IpVersion, Layout, Malformed, Partial, Received,
-    Refused, Transmit, Tunnel, ETH_HLEN, MAX_SIZE,
+    Refused, Transmit, Tunnel, Words, ETH_HLEN, MAX_SIZE,
 };
 use virtio_spec::net::{
     gso_type, hash_report, hdr_flag, Csum, GuestCsum, GuestTso4, GuestUdpTunnelGso,
@@ -557,6 +557,35 @@ proptest! {
             prop_assert!(tunnel.inner_network < inner.start);
             prop_assert!(features.has::<GuestUdpTunnelGso>());
         }
+    }
+
+    #[test]
+    fn a_plain_header_says_nothing_but_what_its_checksum_is(
+        mut wire in any_wire(),
+        features in any_features(),
+        flags in 0_u8..8,
+        kind in prop_oneof![4 => Just(0_u8), 1 => any::<u8>()],
+        buffers in prop_oneof![4 => Just(1_u16), 1 => any::<u16>()],
+        len in ETH_HLEN..70000,
+    ) {
+        let layout = Layout::new(features);
+        (wire[0], wire[1]) = (flags, kind);
+        wire[10..12].copy_from_slice(&buffers.to_le_bytes());
+        let words: Words = core::array::from_fn(|at| {
+            u64::from_ne_bytes(wire[8 * at..8 * at + 8].try_into().unwrap())
+        });
+        let written = len + layout.size() as u32;
+        let header = layout.read_words(&words, written).unwrap();
+        let plain = layout.plain(&words);
+        if let Some(checksum) = plain {
+            prop_assert!(layout.fits(written));
+            prop_assert_eq!(header.num_buffers(1).map(u16::from), Ok(1));
+            let received = Received { checksum, gso: None, tunnel: None };
+            prop_assert_eq!(header.check(len), Ok(received));
+        }
+        // The usual ones are not missed.
+        let usual = layout.size() == 12 && kind == 0 && (flags == 0 || flags == hdr_flag::DATA_VALID);
+        prop_assert_eq!(plain.is_some(), usual && header.num_buffers(1).is_ok());
     }
 
     #[test]

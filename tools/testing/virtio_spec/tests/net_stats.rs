@@ -221,3 +221,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn counters_of_ethtool_have_their_place() {
+    let all = Kind::ALL.into_iter().fold(Kinds::EMPTY, Kinds::with);
+    let place = |kind, queue| all.ethtool_place(kind, queue);
+    let receive = [Kind::RxBasic, Kind::RxCsum, Kind::RxGso, Kind::RxSpeed];
+    assert_eq!(
+        receive.map(|kind| place(kind, Queue::Receive(7))),
+        [Some(0), Some(4), Some(5), Some(5)]
+    );
+    let transmit = [Kind::TxBasic, Kind::TxCsum, Kind::TxGso, Kind::TxSpeed];
+    assert_eq!(
+        transmit.map(|kind| place(kind, Queue::Transmit(0))),
+        [Some(0), Some(4), Some(4), Some(6)]
+    );
+    assert_eq!(place(Kind::Control, Queue::Control), Some(0));
+    // Not of this queue, and not in the set.
+    assert_eq!(place(Kind::Control, Queue::Receive(0)), None);
+    let some = Kinds::EMPTY.with(Kind::TxSpeed);
+    assert_eq!(
+        some.ethtool_place(Kind::TxSpeed, Queue::Transmit(0)),
+        Some(0)
+    );
+    assert_eq!(some.ethtool_place(Kind::TxGso, Queue::Transmit(0)), None);
+}

@@ -6,7 +6,7 @@ mod common;
 
 use proptest::prelude::*;
 use virtio_spec::config::Scalar;
-use virtio_spec::{balloon, blk, net, DeviceType, Features, Status, Untrusted};
+use virtio_spec::{blk, net, DeviceType, Features, Status, Untrusted};
 use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
@@ -197,16 +197,6 @@ fn section_5_2_6_request_header() {
     assert_eq!(
         header.as_bytes(),
         [13, 0, 0, 0, 7, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]
-    );
-}
-
-#[test]
-fn section_5_5_6_3_balloon_statistics() {
-    let stat = balloon::Stat::new(balloon::StatTag::DirectReclaims, 0x0102);
-    assert_eq!(stat.as_bytes(), [15, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(
-        balloon::STATS,
-        balloon::StatTag::DirectReclaims as usize + 1
     );
 }
 
