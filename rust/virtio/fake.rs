@@ -5,6 +5,7 @@
 //! The device is on the real bus, with real rings.  Nothing of it runs by itself: the test is the
 //! device, and its interrupts are calls of [`FakeDevice::interrupt`].
 
+mod log;
 mod requests;
 
 use crate::{
@@ -37,19 +38,9 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex,
         SpinLock, //
-    },
-    time::{
-        delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
     }, //
 };
 use virtio_bindings as bindings;
@@ -60,6 +51,11 @@ use virtio_spec::{
     Status, //
 };
 
+pub(crate) use log::{
+    wait_until,
+    Count,
+    DriverLog, //
+};
 pub(crate) use requests::{
     DataPacket,
     DataRequest,
@@ -74,9 +70,6 @@ const QUEUES: usize = 2;
 
 /// Events that are remembered; what comes later is counted only.
 const LOG_LEN: usize = 64;
-
-/// How long a test waits for work that runs elsewhere.
-const PATIENCE: Delta = Delta::from_secs(20);
 
 /// What the device saw of its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +137,9 @@ pub(crate) struct Behaviour {
     pub(crate) on_driver_ok: Early,
     pub(crate) on_suspend: Obedience,
     pub(crate) on_resume: Obedience,
+    /// What comes of resetting a queue alone, and of starting it again.
+    pub(crate) queue_reset: Result,
+    pub(crate) queue_restart: Result,
 }
 
 impl Behaviour {
@@ -165,6 +161,8 @@ impl Behaviour {
         on_driver_ok: Early::Nothing,
         on_suspend: Obedience::Obeys,
         on_resume: Obedience::Obeys,
+        queue_reset: Err(ENOENT),
+        queue_restart: Ok(()),
     };
 }
 
@@ -210,103 +208,6 @@ impl State {
             Obedience::Obeys => self.status = self.status.union(gained).difference(lost),
             Obedience::Ignores => {}
             Obedience::Fails => self.status.insert(Status::DEVICE_NEEDS_RESET),
-        }
-    }
-}
-
-/// A number that callbacks count up.
-pub(crate) struct Count(Atomic<i32>);
-
-impl Count {
-    pub(crate) const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    pub(crate) fn add(&self, by: i32) {
-        let _ = self.0.fetch_add(by, Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> i32 {
-        self.0.load(Relaxed)
-    }
-
-    /// Waits until the number is `value`, for as long as a test has patience; whether it is.
-    pub(crate) fn becomes(&self, value: i32) -> bool {
-        wait_until(|| self.get() == value)
-    }
-}
-
-/// Waits until `condition` holds, for as long as a test has patience; whether it does.
-pub(crate) fn wait_until(condition: impl Fn() -> bool) -> bool {
-    let start = Instant::<Monotonic>::now();
-    while start.elapsed() < PATIENCE {
-        if condition() {
-            return true;
-        }
-        fsleep(Delta::from_millis(1));
-    }
-    condition()
-}
-
-/// What the driver of the device did, and what a test wants it to do.
-pub(crate) struct DriverLog {
-    /// Calls of each function.
-    pub(crate) queues: Count,
-    pub(crate) probe: Count,
-    pub(crate) ready: Count,
-    pub(crate) used_buffers: Count,
-    pub(crate) config_changed: Count,
-    pub(crate) remove: Count,
-    pub(crate) pause: Count,
-    pub(crate) quiesced: Count,
-    pub(crate) resume: Count,
-    pub(crate) resumed: Count,
-    pub(crate) freeze: Count,
-    pub(crate) shutdown: Count,
-    /// Calls of `used_buffers` before the device showed DRIVER_OK.
-    pub(crate) early: Count,
-    /// Buffers that came back, and the bytes in them.
-    pub(crate) completed: Count,
-    pub(crate) bytes: Count,
-    /// What is allocated: data of the driver, and buffers.
-    pub(crate) data: Count,
-    pub(crate) buffers: Count,
-    /// The transport is not allocated any more.
-    pub(crate) transport_dropped: Count,
-    /// If not 0, the function fails.
-    pub(crate) fail_queues: Count,
-    pub(crate) fail_probe: Count,
-    pub(crate) fail_ready: Count,
-    pub(crate) fail_validate: Count,
-    pub(crate) fail_freeze: Count,
-}
-
-impl DriverLog {
-    const fn new() -> Self {
-        Self {
-            queues: Count::new(),
-            probe: Count::new(),
-            ready: Count::new(),
-            used_buffers: Count::new(),
-            config_changed: Count::new(),
-            remove: Count::new(),
-            pause: Count::new(),
-            quiesced: Count::new(),
-            resume: Count::new(),
-            resumed: Count::new(),
-            freeze: Count::new(),
-            shutdown: Count::new(),
-            early: Count::new(),
-            completed: Count::new(),
-            bytes: Count::new(),
-            data: Count::new(),
-            buffers: Count::new(),
-            transport_dropped: Count::new(),
-            fail_queues: Count::new(),
-            fail_probe: Count::new(),
-            fail_ready: Count::new(),
-            fail_validate: Count::new(),
-            fail_freeze: Count::new(),
         }
     }
 }
@@ -405,6 +306,15 @@ impl FakeDevice {
     /// Whether the queues exist.
     pub(crate) fn has_queues(&self) -> bool {
         self.state.lock().queues.iter().any(Option::is_some)
+    }
+
+    /// Breaks a queue, as a transport does.
+    fn break_queue(&self, index: usize) {
+        self.with_queue(index, |queue| {
+            // SAFETY: The queue exists while the state is locked.
+            unsafe { bindings::__virtqueue_break(queue.vq.as_ptr()) };
+            true
+        });
     }
 
     /// Uses the next available buffer of a queue, and says that `written` bytes were written to
@@ -731,6 +641,28 @@ impl Transport for FakeTransport {
     }
 
     fn synchronize_callbacks(&self) {}
+
+    fn reset_queue(&self, _dev: &Device, queue: u32) -> Result {
+        let result = self.device.state.lock().behaviour.queue_reset;
+        if result.is_err_and(|error| error != ENOENT) {
+            self.device.break_queue(queue as usize);
+        }
+        result
+    }
+
+    fn enable_queue_after_reset(&self, _dev: &Device, queue: u32) -> Result {
+        let result = self.device.state.lock().behaviour.queue_restart;
+        if result.is_err() {
+            self.device.break_queue(queue as usize);
+        }
+        self.device.with_queue(queue as usize, |queue| {
+            // SAFETY: The queue exists while the state is locked.
+            queue.size = unsafe { virtio_ring::size(queue.vq) } as u16;
+            (queue.next_avail, queue.next_used) = (0, 0);
+            true
+        });
+        result
+    }
 
     fn bus_name(&self) -> *const c_char {
         c"fake".as_char_ptr()

@@ -29,9 +29,11 @@ use core::{
 use kernel::{
     device,
     ffi::c_void,
-    prelude::*, //
+    prelude::*,
+    sync::rcu, //
 };
 use virtio_ring::{
+    Broken,
     CbState,
     Direction,
     Segment,
@@ -59,6 +61,8 @@ const TABLES_PER_BLOCK: usize = 16;
 pub enum Place {
     /// In pages, which the queue maps.
     Pages(Piece),
+    /// In linear memory, of `kmalloc` or of pages, which the queue maps: where, and length in bytes.
+    Linear(NonNull<u8>, u32),
     /// Where the device finds it, mapped by its owner: address and length in bytes.
     Mapped(u64, u32),
 }
@@ -67,8 +71,8 @@ pub enum Place {
 ///
 /// # Safety
 ///
-/// - what `pieces` shows is valid memory, which stays so, and is left alone but by the rules of DMA,
-///   until the packet was put together again by `from_raw`;
+/// - what `pieces` and `only_piece` show is the same, and valid memory, which stays so, and is left
+///   alone but by the rules of DMA, until the packet was put together again by `from_raw`;
 /// - `from_raw` gives back the very packet that `into_raw` took apart.
 pub unsafe trait Packet: Send + Sized {
     /// What the device does with it.
@@ -83,6 +87,12 @@ pub unsafe trait Packet: Send + Sized {
     ///
     /// Those of `f`.
     fn pieces<E>(&self, f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E>;
+
+    /// The piece of a packet that has one alone, if it is cheap to say so.
+    #[inline]
+    fn only_piece(&self) -> Option<Place> {
+        None
+    }
 
     /// Takes the packet apart.
     fn into_raw(self) -> (NonNull<c_void>, u16);
@@ -278,8 +288,71 @@ impl<P: Packet> PacketQueue<P> {
     ///
     /// Why not; the packet comes back.  `Full` passes when one comes back from the device,
     /// `NoMapping` with time.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, packet: P) -> Result<(), AddError<P>> {
+        match packet.only_piece() {
+            Some(place) => self.add_one(packet, place),
+            None => self.add_chain(packet),
+        }
+    }
+
+    /// Adds a packet of one piece: the usual case, for which all is in registers.
+    #[inline(always)]
+    fn add_one(&mut self, packet: P, place: Place) -> Result<(), AddError<P>> {
+        // SAFETY: By the type invariants; it does not borrow `self`.
+        let vring = unsafe { self.vring.as_ref() };
+        // SAFETY: By the contract of `Packet`; unmapped when it comes back.
+        let segment = match unsafe { map::<P>(vring, place) } {
+            Ok(segment) => segment,
+            Err(kind) => {
+                return Err(AddError {
+                    kind,
+                    buffer: packet,
+                });
+            }
+        };
+        let (data, word) = packet.into_raw();
+        let token = Token::with_context(data, context(word, None));
+        // SAFETY: `&mut self` is exclusive; the memory is the device's until the packet comes back,
+        // by the contract of `Packet`.
+        match unsafe { vring.add_one(segment, P::DIRECTION, token) } {
+            Ok(()) => {
+                self.added = true;
+                Ok(())
+            }
+            // SAFETY: Taken apart above.
+            Err(kind) => Err(unsafe { self.one_not_taken(kind, segment, data, word) }),
+        }
+    }
+
+    /// A packet of one piece that the ring did not take.
+    ///
+    /// # Safety
+    ///
+    /// `segment` is its piece, mapped, and `data` and `word` come from `into_raw`.
+    #[cold]
+    unsafe fn one_not_taken(
+        &self,
+        kind: RingErrorKind,
+        segment: Segment,
+        data: NonNull<c_void>,
+        word: u16,
+    ) -> AddError<P> {
+        // SAFETY: By the contract; the device does not have it.
+        unsafe {
+            if self.maps {
+                unmap::<P>(self.vring(), segment);
+            }
+            AddError {
+                kind: AddErrorKind::Ring(kind),
+                buffer: P::from_raw(data, word),
+            }
+        }
+    }
+
+    /// Adds a packet of any number of pieces.
+    #[inline(never)]
+    fn add_chain(&mut self, packet: P) -> Result<(), AddError<P>> {
         if let Err(kind) = self.map(&packet) {
             return Err(AddError {
                 kind,
@@ -338,7 +411,6 @@ impl<P: Packet> PacketQueue<P> {
     }
 
     /// Puts the pieces of a packet into `chain`, mapped.
-    #[inline]
     fn map(&mut self, packet: &P) -> Result<(), AddErrorKind> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
@@ -348,15 +420,8 @@ impl<P: Packet> PacketQueue<P> {
             if chain.len() == chain.capacity() {
                 return Err(AddErrorKind::Ring(RingErrorKind::TooLong));
             }
-            let segment = match place {
-                Place::Mapped(addr, len) => Segment { addr, len },
-                Place::Pages(Piece { page, offset, len }) => {
-                    // SAFETY: By the contract of `Packet`; unmapped when it comes back.
-                    let addr = unsafe { vring.mapper().map_pages(page, offset, len, P::DIRECTION) };
-                    let addr = addr.map_err(|_| AddErrorKind::NoMapping)?;
-                    Segment { addr, len }
-                }
-            };
+            // SAFETY: By the contract of `Packet`; unmapped when it comes back.
+            let segment = unsafe { map::<P>(vring, place)? };
             // There is room, see above.
             let _ = chain.push_within_capacity(segment);
             Ok(())
@@ -379,21 +444,38 @@ impl<P: Packet> PacketQueue<P> {
     /// context.
     ///
     /// A device that breaks the queue is recovered, see [`crate::recovery`].
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self) -> Option<(P, u32)> {
+        if self.maps {
+            return self.get_mapped();
+        }
+        // SAFETY: `&mut self` is exclusive.
+        match unsafe { self.vring().get_pair(false, |_, _| ()) } {
+            Ok(Some(used)) => Some((self.finish(used.data, used.context), used.written)),
+            Ok(None) => None,
+            Err(Broken) => self.recover(),
+        }
+    }
+
+    /// [`PacketQueue::get`] of a packet of which something is to be unmapped.
+    #[inline(never)]
+    fn get_mapped(&mut self) -> Option<(P, u32)> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         // SAFETY: `&mut self` is exclusive; the device gave the packet back.
-        let taken = unsafe { vring.get_pair(self.maps, |segment, _| unmap::<P>(vring, segment)) };
-        match taken {
+        match unsafe { vring.get_pair(true, |segment, _| unmap::<P>(vring, segment)) } {
             Ok(Some(used)) => Some((self.finish(used.data, used.context), used.written)),
             Ok(None) => None,
-            Err(_) => {
-                // SAFETY: A queue that was whole is of a device that is bound.
-                unsafe { recovery::schedule_broken(Device::from_raw((*vring.as_raw()).vdev)) };
-                None
-            }
+            Err(Broken) => self.recover(),
         }
+    }
+
+    /// Has a device recovered that broke the queue just now, which has no packet.
+    #[cold]
+    fn recover(&self) -> Option<(P, u32)> {
+        // SAFETY: A queue that was whole is of a device that is bound.
+        unsafe { recovery::schedule_broken(Device::from_raw((*self.vring().as_raw()).vdev)) };
+        None
     }
 
     /// Takes back a packet that the device has not used.
@@ -407,20 +489,63 @@ impl<P: Packet> PacketQueue<P> {
         Some(self.finish(data, context))
     }
 
-    /// Puts a packet together that the device does not have any more.
-    #[inline]
-    fn finish(&mut self, data: NonNull<c_void>, context: usize) -> P {
+    /// Gives the queue `size` descriptors, no more than it was made with; the packets that are in it go
+    /// to `dispose`.  If the device cannot do it in time, it is recovered.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - nothing has happened: `ENOENT` if the device cannot, `EINVAL` or `E2BIG` for a size that the
+    ///   queue cannot have, `EIO` if it is broken;
+    /// - the queue is as large as before, and empty: `ENOMEM`, `EINVAL`;
+    /// - the queue is broken: anything else.
+    pub fn resize(&mut self, size: u32, mut dispose: impl FnMut(P)) -> Result {
+        if self.is_broken() {
+            return Err(EIO);
+        }
+        if size < self.tables.room.into() {
+            return Err(EINVAL);
+        }
         // SAFETY: By the type invariants; it does not borrow `self`.
-        let vring = unsafe { self.vring.as_ref() };
+        let queue = unsafe { NonNull::new_unchecked(self.vring.as_ref().as_raw()) };
+        let give_back = |vring: &Vring| {
+            let unmap = |segment, _| {
+                // SAFETY: Mapped when the packet was added.
+                unsafe { unmap::<P>(vring, segment) }
+            };
+            // SAFETY: `&mut self` is exclusive, and the device has reset the queue.
+            while let Some((data, context)) = unsafe { vring.detach_pair(self.maps, unmap) } {
+                dispose(self.finish(data, context));
+            }
+            self.added = false;
+        };
+        // SAFETY: `&mut self` is exclusive, and of the only handle.
+        let result = unsafe { virtio_ring::restart(queue, Some(size), give_back) };
+        if result.is_err() && self.is_broken() {
+            let _ = self.recover();
+        }
+        result
+    }
+
+    /// Puts a packet together that the device does not have any more.
+    #[inline(always)]
+    fn finish(&mut self, data: NonNull<c_void>, context: usize) -> P {
         let (word, table) = split_context(context);
         if let Some(index) = table {
-            self.tables.release(index, |segment| {
-                // SAFETY: Mapped when the packet was added.
-                unsafe { unmap::<P>(vring, segment) };
-            });
+            self.release(index);
         }
         // SAFETY: By the type invariants; every token comes back once.
         unsafe { P::from_raw(data, word) }
+    }
+
+    /// Takes back the table of a packet that the device does not have any more.
+    #[inline(never)]
+    fn release(&mut self, index: u16) {
+        // SAFETY: By the type invariants; it does not borrow `self`.
+        let vring = unsafe { self.vring.as_ref() };
+        self.tables.release(index, |segment| {
+            // SAFETY: Mapped when the packet was added.
+            unsafe { unmap::<P>(vring, segment) };
+        });
     }
 
     /// Makes what was added visible; the notification, if one is due, is the caller's to send.
@@ -436,6 +561,13 @@ impl<P: Packet> PacketQueue<P> {
         }
         // SAFETY: By the type invariants, alive.
         Some(unsafe { Notification::new(self.vring) })
+    }
+
+    /// A notification whether or not the device asked for one.
+    pub fn renotify(&mut self) -> Notification {
+        let _ = self.kick();
+        // SAFETY: By the type invariants, alive.
+        unsafe { Notification::new(self.vring) }
     }
 
     /// Asks the device not to interrupt: a hint.
@@ -465,8 +597,11 @@ impl<P: Packet> PacketQueue<P> {
     /// What can disable callbacks again for who has lost the queue to somebody else meanwhile.
     #[inline]
     pub fn suppressor(&self) -> Suppressor {
-        self.vring().get_ref();
-        Suppressor(self.vring)
+        // INVARIANT: This is the handle.
+        Suppressor {
+            vring: self.vring,
+            _guard: rcu::read_lock(),
+        }
     }
 
     /// Whether the device has used packets that were not taken yet.
@@ -485,8 +620,7 @@ impl<P: Packet> PacketQueue<P> {
     pub fn give_up(&mut self) {
         if !self.is_broken() {
             self.vring().observer().break_ring();
-            // SAFETY: A queue that was whole is of a device that is bound.
-            unsafe { recovery::schedule_broken(Device::from_raw((*self.vring().as_raw()).vdev)) };
+            let _ = self.recover();
         }
     }
 
@@ -522,31 +656,48 @@ impl<P: Packet> Drop for PacketQueue<P> {
     }
 }
 
-/// Disables the callbacks of a queue, whoever uses it.
+/// Disables the callbacks of a queue, whoever uses it.  As long as there is one, RCU is read: do not
+/// sleep.
 ///
 /// # Invariants
 ///
-/// Holds a reference to the queue.
-pub struct Suppressor(NonNull<Vring>);
-
-// SAFETY: What it does need not be serialised.
-unsafe impl Send for Suppressor {}
+/// The queue had a handle when the guard was made, as that of a [`Notification`].
+pub struct Suppressor {
+    vring: NonNull<Vring>,
+    _guard: rcu::Guard,
+}
 
 impl Suppressor {
     /// Asks the device not to interrupt: a hint.  Any context.
     #[inline]
     pub fn disable_callbacks(&self) {
-        // SAFETY: By the type invariants.
-        unsafe { self.0.as_ref() }.observer().disable_cb();
+        // SAFETY: By the type invariants, there as long as the guard is.
+        unsafe { self.vring.as_ref() }.observer().disable_cb();
     }
 }
 
-impl Drop for Suppressor {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { Vring::put_ref(self.0) };
-    }
+/// Maps a piece, unless its owner has.
+///
+/// # Safety
+///
+/// It is a piece of a packet, and unmapped before that is put together again.
+#[inline(always)]
+unsafe fn map<P: Packet>(vring: &Vring, place: Place) -> Result<Segment, AddErrorKind> {
+    let mapper = vring.mapper();
+    // SAFETY: By the contract, and that of `Packet`.
+    let (mapped, len) = unsafe {
+        match place {
+            Place::Linear(memory, len) => {
+                (mapper.map_single(memory, len as usize, P::DIRECTION), len)
+            }
+            Place::Pages(Piece { page, offset, len }) => {
+                (mapper.map_pages(page, offset, len, P::DIRECTION), len)
+            }
+            Place::Mapped(addr, len) => (Ok(addr), len),
+        }
+    };
+    let addr = mapped.map_err(|_| AddErrorKind::NoMapping)?;
+    Ok(Segment { addr, len })
 }
 
 /// Undoes the mapping of a piece.

@@ -375,17 +375,7 @@ export! {
         recycle: Recycle,
         recycle_done: RecycleDone,
     ) -> c_int {
-        let vring = Vring::from_raw(vq);
-        if num > (*vq).num_max {
-            return E2BIG.to_errno();
-        }
-        if num == 0 {
-            return EINVAL.to_errno();
-        }
-        if vring.size() == num {
-            return 0;
-        }
-        restart(vq, recycle, recycle_done, |vring| vring.resize(num))
+        restart(vq, Some(num), recycle, recycle_done)
     }
 
     unsafe fn virtqueue_reset(
@@ -393,7 +383,7 @@ export! {
         recycle: Recycle,
         recycle_done: RecycleDone,
     ) -> c_int {
-        restart(vq, recycle, recycle_done, |_| Ok(()))
+        restart(vq, None, recycle, recycle_done)
     }
 
     unsafe fn vring_del_virtqueue(vq: Queue) {
@@ -629,54 +619,34 @@ export! {
     }
 }
 
-/// Resets one queue (specification 2.6.1): stops it, gives the buffers back, runs `change`, and
-/// starts it anew.
+/// Resets one queue, and gives what is in it back.
 ///
 /// # Safety
 ///
 /// C's contract of `virtqueue_resize`.
 unsafe fn restart(
     vq: Queue,
+    size: Option<u32>,
     recycle: Recycle,
     recycle_done: RecycleDone,
-    change: impl FnOnce(&Vring) -> Result,
 ) -> c_int {
-    // SAFETY: By the contract.
-    unsafe {
-        let vring = Vring::from_raw(vq);
-        if !vring.owns_memory() {
-            return EPERM.to_errno();
-        }
-        let config = &*(*(*vq).vdev).config;
-        let (Some(disable), Some(enable)) =
-            (config.disable_vq_and_reset, config.enable_vq_after_reset)
-        else {
-            return ENOENT.to_errno();
-        };
-        let stopped = disable(vq);
-        if stopped != 0 {
-            return stopped;
-        }
-        while let Some(token) = vring.detach() {
-            if let Some(recycle) = recycle {
-                recycle(vq, token.data.as_ptr());
+    let give_back = |vring: &Vring| {
+        // SAFETY: By the contract; the device has the buffers no more.
+        unsafe {
+            while let Some(token) = vring.detach() {
+                if let Some(recycle) = recycle {
+                    recycle(vq, token.data.as_ptr());
+                }
+            }
+            if let Some(done) = recycle_done {
+                done(vq);
             }
         }
-        if let Some(done) = recycle_done {
-            done(vq);
-        }
-        // If there is no memory for another ring, the old one goes on.
-        let changed = change(vring).and_then(|()| vring.reinit());
-        let changed = match changed {
-            Err(error) if error != EBUSY => vring.reinit().and(Err(error)),
-            result => result,
-        };
-        if enable(vq) != 0 {
-            return EBUSY.to_errno();
-        }
-        match changed {
-            Ok(()) => 0,
-            Err(error) => error.to_errno(),
-        }
+    };
+    // SAFETY: By the contract.
+    let result = unsafe { crate::restart::restart(NonNull::new_unchecked(vq), size, give_back) };
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     scatter::Broken,
+    trace,
     vring::{
         Token,
         Vring, //
@@ -17,6 +18,7 @@ use kernel::{
     prelude::*, //
 };
 use virtqueue::{
+    AddErrorKind,
     CbState,
     Direction,
     Segment, //
@@ -43,6 +45,39 @@ impl Token {
 }
 
 impl Vring {
+    /// [`Vring::add`] of one segment, all of it in registers.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not added.
+    #[inline(always)]
+    pub unsafe fn add_one(
+        &self,
+        segment: Segment,
+        dir: Direction,
+        token: Token,
+    ) -> Result<(), AddErrorKind> {
+        let data = token.data;
+        // SAFETY: By the contract.
+        let ring = unsafe { self.ring() };
+        ring.add_one(segment, dir, token)
+            .map_err(|error| error.kind)?;
+        self.counters.adds.count();
+        trace::added(self, data, ring.num_free(), || {
+            let bytes = u64::from(segment.len);
+            match dir {
+                Direction::Readable => (bytes, 0),
+                Direction::Writable => (0, bytes),
+            }
+        });
+        self.sync_num_free(ring);
+        Ok(())
+    }
+
     /// Takes the next used buffer.  Its segments go to `unmap` if it `walks` over them: those of the
     /// ring itself, not of a table.
     ///

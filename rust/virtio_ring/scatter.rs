@@ -362,6 +362,7 @@ impl Vring {
     /// # Safety
     ///
     /// Nobody else uses the ring meanwhile.
+    #[inline]
     pub unsafe fn in_flight(&self) -> u16 {
         // SAFETY: By the contract.
         unsafe { self.ring() }.in_flight()

@@ -23,6 +23,7 @@ mod counters;
 mod mapper;
 mod memory;
 mod packets;
+mod restart;
 mod scatter;
 mod trace;
 mod vring;
@@ -36,6 +37,7 @@ pub use mapper::{
     Mapper, //
 };
 pub use packets::UsedPair;
+pub use restart::restart;
 pub use scatter::{
     Broken,
     SharedMemory,

@@ -181,6 +181,7 @@ impl Vring {
         unsafe { &mut *self.body().ring.get() }
     }
 
+    #[inline]
     fn body(&self) -> &Body {
         // SAFETY: By the type invariants, not replaced meanwhile.
         unsafe { &*self.body.get() }
@@ -223,6 +224,7 @@ impl Vring {
     }
 
     /// The number of free descriptors after the last operation.
+    #[inline]
     pub fn num_free(&self) -> u32 {
         self.num_free_word().load(Relaxed)
     }

@@ -112,6 +112,21 @@ impl<M: RingMem, S: Store> Ring<M, S> {
         each!(self, r => r.add(readable, writable, payload, true))
     }
 
+    /// [`Self::add`] of one segment, for callers who know that it is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    #[inline(always)]
+    pub fn add_one(
+        &mut self,
+        segment: Segment,
+        direction: Direction,
+        payload: S::Payload,
+    ) -> Result<(), AddError<S::Payload>> {
+        each!(self, r => r.add_one(segment, direction, payload))
+    }
+
     /// [`Self::add`] without an indirect table, for callers whose chains must be in the ring itself.
     ///
     /// # Errors
@@ -206,7 +221,7 @@ impl<M: RingMem, S: Store> Ring<M, S> {
     /// # Errors
     ///
     /// As [`Self::poll`]; then `map` was not called.
-    #[inline]
+    #[inline(always)]
     pub fn poll_map<G, T>(&mut self, map: G) -> Result<Option<Used<T>>, RingError>
     where
         G: FnOnce(S::Payload) -> T,

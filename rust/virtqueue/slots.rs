@@ -205,7 +205,7 @@ impl<M: RingMem, S: Store> Core<M, S> {
     }
 
     /// Takes the slots of `cursor` off the free list and puts `payload` into the first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(
         &mut self,
         cursor: &Cursor,

@@ -198,15 +198,15 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         tables: bool,
     ) -> Result<(), AddError<S::Payload>> {
         match (readable, writable) {
-            ([segment], []) => self.add_single(*segment, Direction::Readable, payload),
-            ([], [segment]) => self.add_single(*segment, Direction::Writable, payload),
+            ([segment], []) => self.add_one(*segment, Direction::Readable, payload),
+            ([], [segment]) => self.add_one(*segment, Direction::Writable, payload),
             _ => self.add_chain(readable, writable, payload, tables),
         }
     }
 
     /// Adds a chain of one segment: no loop, and no table.
-    #[inline]
-    fn add_single(
+    #[inline(always)]
+    pub(crate) fn add_one(
         &mut self,
         segment: Segment,
         direction: Direction,
@@ -375,7 +375,7 @@ impl<M: RingMem, S: Store, const IN_ORDER: bool> SplitRing<M, S, IN_ORDER> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_map<F, G, T>(
         &mut self,
         unmap: F,

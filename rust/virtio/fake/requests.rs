@@ -330,6 +330,10 @@ unsafe impl Packet for DataPacket {
         self.0.pieces(|piece| f(Place::Pages(piece)))
     }
 
+    fn only_piece(&self) -> Option<Place> {
+        self.0.only_piece().map(Place::Pages)
+    }
+
     fn into_raw(self) -> (NonNull<c_void>, u16) {
         let slot = self.0.slot() as u16;
         (Request::into_raw(self.0), slot)

@@ -5,6 +5,7 @@
 use crate::{
     driver::Driver,
     fake::{
+        wait_until,
         Behaviour,
         DataPacket,
         DataRequest,
@@ -113,6 +114,15 @@ impl Driver for PacketDriver {
 
 type PacketBench = Bench<PacketDriver>;
 
+/// A device whose queue has 16 descriptors, and can be reset alone.
+fn resizable() -> Result<PacketBench> {
+    let mut behaviour = Behaviour::HONEST;
+    behaviour.features = behaviour.features.with::<IndirectDesc>();
+    behaviour.queue_size = 2 * SIZE;
+    behaviour.queue_reset = Ok(());
+    Bench::with_behaviour(behaviour)
+}
+
 /// A device with or without indirect tables.
 fn bench(indirect: bool) -> Result<PacketBench> {
     let mut behaviour = Behaviour::HONEST;
@@ -142,6 +152,13 @@ impl PacketBench {
                 Ok(Some(error.kind))
             }
         })
+    }
+
+    /// Resizes the queue: what came of it, and how many packets were given back.
+    fn resize(&self, size: u32) -> Result<(Result, usize)> {
+        let mut back = 0;
+        let result = self.with(|queue| Ok(queue.resize(size, |_| back += 1)))?;
+        Ok((result, back))
     }
 
     /// Shows the device what was added.
@@ -278,6 +295,96 @@ mod suite {
         })?;
         check_eq!(bench.serve(1), Some(false));
         check_eq!(bench.done()?, Some(1));
+        Ok(())
+    }
+
+    #[test]
+    fn queue_changes_its_size_and_gives_packets_back() -> Result {
+        let bench = resizable()?;
+        for (size, expected) in [(8, Ok(())), (16, Ok(())), (16, Ok(()))] {
+            let kept = bench.with(|queue| Ok(queue.size() == size))?;
+            for number in 0..3 {
+                check_eq!(bench.add(number, 2)?, None);
+            }
+            bench.kick()?;
+            let (result, back) = bench.resize(size)?;
+            check_eq!(result, expected);
+            // One that has the size is left alone.
+            check_eq!(back, if kept { 0 } else { 3 });
+            check_eq!(bench.with(|queue| Ok(queue.size()))?, size);
+            if !kept {
+                check_eq!(bench.device.driver.buffers.get(), 0);
+            }
+            // More than there were, if it is longer.
+            let first = bench.device.driver.buffers.get() as usize;
+            for number in first..size as usize {
+                check_eq!(bench.add(number, 1)?, None);
+            }
+            check_eq!(bench.add(99, 1)?, FULL);
+            bench.kick()?;
+            for number in 0..size as usize {
+                let pieces = if number < first { 2 } else { 1 };
+                check!(bench.serve(pieces).is_some());
+                check_eq!(bench.done()?, Some(number));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn size_that_cannot_be_changes_nothing() -> Result {
+        let bench = resizable()?;
+        check_eq!(bench.add(1, 1)?, None);
+        // Shorter than a packet, longer than the device takes, or none at all.
+        for (size, error) in [(4, EINVAL), (32, E2BIG), (0, EINVAL)] {
+            check_eq!(bench.resize(size)?, (Err(error), 0));
+        }
+        // No ring has it: this one goes on, as new.
+        check_eq!(bench.resize(12)?, (Err(EINVAL), 1));
+        check_eq!(bench.with(|queue| Ok(queue.size()))?, 16);
+        check_eq!(bench.add(2, 1)?, None);
+        bench.kick()?;
+        check_eq!(bench.serve(1), Some(false));
+        check_eq!(bench.done()?, Some(2));
+        // Of a device that cannot.
+        bench
+            .device
+            .script(|behaviour| behaviour.queue_reset = Err(ENOENT));
+        check_eq!(bench.add(3, 1)?, None);
+        check_eq!(bench.resize(8)?, (Err(ENOENT), 0));
+        bench.kick()?;
+        check_eq!(bench.serve(1), Some(false));
+        check_eq!(bench.done()?, Some(3));
+        Ok(())
+    }
+
+    #[test]
+    fn device_that_does_not_reset_a_queue_is_recovered() -> Result {
+        for starts in [false, true] {
+            let bench = resizable()?;
+            check_eq!(bench.add(1, 1)?, None);
+            bench.device.script(|behaviour| {
+                if starts {
+                    behaviour.queue_restart = Err(EIO);
+                } else {
+                    behaviour.queue_reset = Err(ETIMEDOUT);
+                }
+            });
+            let device = bench.device.clone();
+            let resized = bench.resize(8)?;
+            // What the device may still have stays where it is.
+            check_eq!(
+                resized,
+                if starts {
+                    (Err(EBUSY), 1)
+                } else {
+                    (Err(ETIMEDOUT), 0)
+                }
+            );
+            check!(wait_until(|| device.driver.buffers.get() == 0));
+            drop(bench);
+            check_eq!(device.driver.completed.get(), i32::from(!starts));
+        }
         Ok(())
     }
 }
