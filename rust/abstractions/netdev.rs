@@ -4,7 +4,8 @@
 //!
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h),
-//! [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h).
+//! [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h),
+//! [`include/net/xdp.h`](srctree/include/net/xdp.h).
 //!
 //! A driver implements [`Operations`], and makes a [`NewDevice`], which is a [`Device`] once it is
 //! registered, until it is dropped.  A [`SkBuff`] is a value with one owner.  What a driver keeps of
@@ -15,36 +16,57 @@
 
 #[path = "netdev/bridge.rs"]
 mod bridge;
+#[path = "netdev/coalescing.rs"]
+mod coalescing;
 #[path = "netdev/device.rs"]
 mod device;
+#[path = "netdev/dim.rs"]
+mod dim;
 #[path = "netdev/ethtool.rs"]
 mod ethtool;
+#[path = "netdev/ethtool_statistics.rs"]
+mod ethtool_statistics;
 #[path = "netdev/napi.rs"]
 mod napi;
 #[path = "netdev/operations.rs"]
 mod operations;
+#[path = "netdev/param.rs"]
+pub mod param;
 #[path = "netdev/pool.rs"]
 mod pool;
+#[path = "netdev/queue_statistics.rs"]
+mod queue_statistics;
 #[path = "netdev/rss.rs"]
 mod rss;
 #[path = "netdev/skb.rs"]
 mod skb;
 #[path = "netdev/statistics.rs"]
 mod statistics;
+#[path = "netdev/sysfs.rs"]
+mod sysfs;
 #[cfg(CONFIG_KUNIT = "y")]
 #[path = "netdev/tests.rs"]
 mod tests;
 #[path = "netdev/tx_queue.rs"]
 mod tx_queue;
+#[path = "netdev/xdp.rs"]
+mod xdp;
+#[path = "netdev/xdp_frame.rs"]
+mod xdp_frame;
+#[cfg(CONFIG_KUNIT = "y")]
+#[path = "netdev/xdp_tests.rs"]
+mod xdp_tests;
 
 pub use bridge::{
     Outgoing,
-    RxBuffer, //
+    RxBuffer,
+    Sent, //
 };
 pub use device::{
     feature,
     online_cpus,
     rtnl_lock,
+    synchronize_net,
     Device,
     DeviceRef,
     NewDevice,
@@ -53,10 +75,20 @@ pub use device::{
     MAX_MTU,
     MIN_MTU, //
 };
+pub use dim::{
+    Dim,
+    Moderator,
+    Sampler, //
+};
 pub use ethtool::{
     Channels,
     LinkSettings,
     Rings, //
+};
+pub use ethtool_statistics::{
+    QueueKind,
+    StatisticName,
+    Statistics, //
 };
 pub use napi::{
     Napi,
@@ -78,6 +110,10 @@ pub use pool::{
     RX_PAD,
     SHARED_INFO_ROOM, //
 };
+pub use queue_statistics::{
+    RxQueueStatistics,
+    TxQueueStatistics, //
+};
 pub use rss::{
     rss_key,
     RssSizes, //
@@ -92,6 +128,18 @@ pub use statistics::{
     Totals, //
 };
 pub use tx_queue::TxGuard;
+pub use xdp::{
+    Extack,
+    Program,
+    Verdict,
+    XdpBuff,
+    XDP_HEADROOM,
+    XDP_ROOM, //
+};
+pub use xdp_frame::{
+    XdpFrame,
+    XdpFrames, //
+};
 
 /// Bytes of an Ethernet header.
 pub const ETH_HLEN: u32 = virtio_bindings::ETH_HLEN;

@@ -12,8 +12,10 @@
 #define __rust_helper __always_inline
 #endif
 
+#include "balloon.c"
 #include "barrier.c"
 #include "block.c"
 #include "dma.c"
 #include "net.c"
 #include "virtio.c"
+#include "xdp.c"

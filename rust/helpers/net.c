@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/dim.h>
 #include <linux/etherdevice.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
+#include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
 
 #ifdef CONFIG_PAGE_POOL
@@ -33,6 +35,11 @@ __rust_helper void rust_helper_virtio_eth_hw_addr_random(struct net_device *dev)
 __rust_helper bool rust_helper_virtio_netif_running(const struct net_device *dev)
 {
 	return netif_running(dev);
+}
+
+__rust_helper bool rust_helper_virtio_netif_device_present(const struct net_device *dev)
+{
+	return netif_device_present(dev);
 }
 
 __rust_helper void rust_helper_virtio_netif_tx_lock_bh(struct net_device *dev)
@@ -89,6 +96,11 @@ __rust_helper bool rust_helper_virtio_cpu_online(unsigned int cpu)
 	return cpu_online(cpu);
 }
 
+__rust_helper unsigned int rust_helper_virtio_rx_queue_index(struct netdev_rx_queue *queue)
+{
+	return get_netdev_rx_queue_index(queue);
+}
+
 /* Transmit queues. */
 
 __rust_helper struct netdev_queue *rust_helper_virtio_netdev_get_tx_queue(const struct net_device *dev,
@@ -115,6 +127,11 @@ __rust_helper void rust_helper_virtio_netif_tx_queue_unlock(struct netdev_queue 
 __rust_helper void rust_helper_virtio_netif_tx_queue_stop(struct netdev_queue *txq)
 {
 	netif_tx_stop_queue(txq);
+}
+
+__rust_helper void rust_helper_virtio_netif_tx_queue_touch(struct netdev_queue *txq)
+{
+	txq_trans_cond_update(txq);
 }
 
 __rust_helper bool rust_helper_virtio_netif_tx_queue_stopped(const struct netdev_queue *txq)
@@ -187,6 +204,14 @@ __rust_helper void rust_helper_virtio_local_bh_enable(void)
 	local_bh_enable();
 }
 
+/* Adaptive coalescing. */
+
+__rust_helper void rust_helper_virtio_dim_update_sample(u16 events, u64 packets, u64 bytes,
+							 struct dim_sample *sample)
+{
+	dim_update_sample(events, packets, bytes, sample);
+}
+
 /* Socket buffers. */
 
 __rust_helper unsigned int rust_helper_virtio_skb_headlen(const struct sk_buff *skb)
@@ -242,6 +267,12 @@ __rust_helper u16 rust_helper_virtio_skb_get_queue_mapping(const struct sk_buff 
 __rust_helper void rust_helper_virtio_skb_tx_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);
+}
+
+__rust_helper void rust_helper_virtio_skb_orphan(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+	nf_reset_ct(skb);
 }
 
 __rust_helper int rust_helper_virtio_skb_linearize(struct sk_buff *skb)
@@ -320,6 +351,11 @@ __rust_helper void rust_helper_virtio_skb_checksum_unnecessary(struct sk_buff *s
 	skb->csum_level = level;
 }
 
+__rust_helper void rust_helper_virtio_skb_set_hash(struct sk_buff *skb, u32 hash, bool of_ports)
+{
+	skb_set_hash(skb, hash, of_ports ? PKT_HASH_TYPE_L4 : PKT_HASH_TYPE_L3);
+}
+
 __rust_helper int rust_helper_virtio_virtio_net_hdr_to_skb(struct sk_buff *skb,
 						    const struct virtio_net_hdr *hdr, bool little_endian)
 {
@@ -334,14 +370,11 @@ __rust_helper void *rust_helper_virtio_page_pool_alloc_va(struct page_pool *pool
 	return page_pool_alloc_va(pool, size, gfp);
 }
 
-__rust_helper void rust_helper_virtio_page_pool_put_va(struct page_pool *pool, void *va, bool direct)
+__rust_helper void rust_helper_virtio_page_pool_put_va(void *va, bool direct)
 {
-	page_pool_free_va(pool, va, direct);
-}
+	struct page *page = virt_to_head_page(va);
 
-__rust_helper struct page_pool *rust_helper_virtio_page_pool_of(const void *va)
-{
-	return netmem_get_pp(page_to_netmem(virt_to_head_page(va)));
+	page_pool_put_page(netmem_get_pp(page_to_netmem(page)), page, -1, direct);
 }
 
 __rust_helper struct page *rust_helper_virtio_virt_to_head_page(const void *va)
@@ -359,11 +392,9 @@ __rust_helper dma_addr_t rust_helper_virtio_page_pool_get_dma_addr(const struct 
 	return page_pool_get_dma_addr(page);
 }
 
-__rust_helper void rust_helper_virtio_page_pool_dma_sync_for_cpu(const struct page_pool *pool,
-								 const struct page *page, u32 offset,
-								 u32 size)
+__rust_helper void rust_helper_virtio_page_pool_dma_sync_for_cpu(struct page *page, u32 offset, u32 size)
 {
-	page_pool_dma_sync_for_cpu(pool, page, offset, size);
+	page_pool_dma_sync_for_cpu(netmem_get_pp(page_to_netmem(page)), page, offset, size);
 }
 
 #endif

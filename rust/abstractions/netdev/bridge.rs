@@ -8,7 +8,8 @@ use crate::{
         PoolBuffer,
         PoolBuffers, //
     },
-    skb::SkBuff, //
+    skb::SkBuff,
+    xdp_frame::XdpFrame, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -36,7 +37,7 @@ impl Suppress for Suppressor {
 enum HeaderPlace {
     /// In front of the packet.
     Headroom,
-    /// By itself, in what the driver has of the packet (C: `cb`).
+    /// By itself, in what the driver has of the packet: C's `cb`, or the room in front of a frame.
     Apart,
     /// It was sent.
     Gone,
@@ -44,12 +45,68 @@ enum HeaderPlace {
 
 /// A packet that is sent, with its header.
 pub struct Outgoing {
-    skb: SkBuff,
+    packet: Sent,
     header: HeaderPlace,
     header_len: u32,
 }
 
+/// A packet that is sent, or was.
+pub enum Sent {
+    /// Of the stack.
+    Packet(SkBuff),
+    /// Of a program.
+    Frame(XdpFrame),
+}
+
+/// In the second word of a packet in the queue: that it is a frame.
+const FRAME: u16 = 1;
+
 impl Outgoing {
+    /// Puts a header of `header_len` zeroes before a packet that asks the device for nothing, as
+    /// [`Outgoing::new`].
+    ///
+    /// # Errors
+    ///
+    /// The packet, if it asks for something, is made of other packets, or has no room in front.
+    #[inline(always)]
+    pub fn plain(skb: SkBuff, header_len: u32, any_layout: bool) -> Result<Self, SkBuff> {
+        if !any_layout || !skb.is_plain() || !has_room(&skb, header_len) {
+            return Err(skb);
+        }
+        // SAFETY: By the invariants of `SkBuff`; there is room, which is the driver's.
+        unsafe { clear_before((*skb.as_raw()).data, header_len) };
+        Ok(Self {
+            packet: Sent::Packet(skb),
+            header: HeaderPlace::Headroom,
+            header_len,
+        })
+    }
+
+    /// Puts a header of `header_len` zeroes before a frame, as a piece by itself unless the device
+    /// takes `any_layout`.
+    ///
+    /// # Errors
+    ///
+    /// The frame, if it has no room in front.
+    #[inline]
+    pub fn frame(frame: XdpFrame, header_len: u32, any_layout: bool) -> Result<Self, XdpFrame> {
+        if frame.headroom() < header_len {
+            return Err(frame);
+        }
+        // SAFETY: By the invariants of `XdpFrame`; there is room, which is ours.
+        unsafe { clear_before(frame.head().0, header_len) };
+        let header = if any_layout {
+            HeaderPlace::Headroom
+        } else {
+            HeaderPlace::Apart
+        };
+        Ok(Self {
+            packet: Sent::Frame(frame),
+            header,
+            header_len,
+        })
+    }
+
     /// Puts `header` before `skb`: in front of it if the device takes `any_layout` and there is room,
     /// or else where it is a piece by itself.
     ///
@@ -66,9 +123,7 @@ impl Outgoing {
             if !(*skb.shared_info()).frag_list.is_null() {
                 return Err(skb);
             }
-            let pushes = any_layout
-                && bindings::virtio_skb_headroom(raw) >= header_len
-                && !bindings::virtio_skb_header_cloned(raw);
+            let pushes = any_layout && has_room(&skb, header_len);
             let place = if pushes {
                 HeaderPlace::Headroom
             } else {
@@ -85,7 +140,7 @@ impl Outgoing {
             };
             core::ptr::copy_nonoverlapping(header.as_ptr(), to.cast(), header.len());
             Ok(Self {
-                skb,
+                packet: Sent::Packet(skb),
                 header: place,
                 header_len,
             })
@@ -93,62 +148,120 @@ impl Outgoing {
     }
 
     /// The packet.
-    #[inline]
-    pub fn into_skb(self) -> SkBuff {
-        self.skb
+    #[inline(always)]
+    pub fn into_sent(self) -> Sent {
+        self.packet
+    }
+
+    /// Its linear part, where a header is that is a piece by itself, and the pieces behind.
+    #[inline(always)]
+    fn parts(&self) -> Parts<'_> {
+        match &self.packet {
+            Sent::Packet(skb) => {
+                let raw = skb.as_raw();
+                // SAFETY: By the invariants of `SkBuff`.
+                unsafe {
+                    let info = skb.shared_info();
+                    let count = usize::from((*info).nr_frags);
+                    let frags = &(*info).frags;
+                    Parts {
+                        head: ((*raw).data, skb.head_len()),
+                        apart: (&raw const (*raw).cb).cast(),
+                        frags: frags.get(..count).unwrap_or_default(),
+                    }
+                }
+            }
+            Sent::Frame(frame) => Parts {
+                head: frame.head(),
+                // SAFETY: There was room for it when it was put there.
+                apart: unsafe { frame.head().0.sub(self.header_len as usize) },
+                frags: frame.frags(),
+            },
+        }
     }
 }
 
-/// Part of memory that is mapped page by page.
+/// Where a packet that is sent is.
+struct Parts<'a> {
+    head: (*mut u8, u32),
+    apart: *const u8,
+    frags: &'a [bindings::skb_frag_t],
+}
+
+/// Puts so many zeroes before `data`.
 ///
 /// # Safety
 ///
-/// `memory` is `kmalloc` or page memory.
-#[inline]
+/// There is room.
+#[inline(always)]
+unsafe fn clear_before(data: *mut u8, len: u32) {
+    // SAFETY: By the contract.
+    unsafe {
+        let to = data.sub(len as usize);
+        // What headers are that have no hashes: with no loop.
+        if len == 12 {
+            to.cast::<u64>().write_unaligned(0);
+            to.add(8).cast::<u32>().write_unaligned(0);
+        } else {
+            core::ptr::write_bytes(to, 0, len as usize);
+        }
+    }
+}
+
+/// Whether there is room in front of a packet for a header that is the driver's alone.
+#[inline(always)]
+fn has_room(skb: &SkBuff, header_len: u32) -> bool {
+    let raw = skb.as_raw();
+    // SAFETY: By the invariants of `SkBuff`.
+    unsafe {
+        bindings::virtio_skb_headroom(raw) >= header_len && !bindings::virtio_skb_header_cloned(raw)
+    }
+}
+
+/// Part of linear memory.
+///
+/// # Safety
+///
+/// `memory` is not null.
+#[inline(always)]
 unsafe fn piece(memory: *const u8, len: u32) -> Place {
     // SAFETY: By the contract.
-    let page = unsafe { bindings::virtio_virt_to_page(memory.cast_mut().cast()) };
-    let offset = memory.addr() & (bindings::PAGE_SIZE - 1);
-    Place::Pages(Piece {
-        // SAFETY: Memory that is there has a page.
-        page: unsafe { NonNull::new_unchecked(page) },
-        offset: offset as u32,
-        len,
-    })
+    Place::Linear(unsafe { NonNull::new_unchecked(memory.cast_mut()) }, len)
 }
 
 // SAFETY:
 // - linear part, room in front of it, `cb` and pages of a packet are there until it is freed, and it
-//   is ours alone;
-// - the raw form is the pointer to the packet; where its header was is forgotten, since nobody asks.
+//   is ours alone; the same of a frame, whose list of pieces is in its own memory;
+// - the raw form is the pointer to the packet, with a word of 0, or to the frame, with [`FRAME`]; where
+//   its header was is forgotten, since nobody asks.
 unsafe impl Packet for Outgoing {
     const DIRECTION: DataDirection = DataDirection::Readable;
     const MAPS_ITSELF: bool = false;
 
     #[inline(always)]
     fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
-        let raw = self.skb.as_raw();
-        let head_len = self.skb.head_len();
-        // SAFETY: By the invariants of `SkBuff`; the header was put there by `new`.
+        let Parts {
+            head: (data, head_len),
+            apart,
+            frags,
+        } = self.parts();
+        // SAFETY: By the invariants of `SkBuff` and `XdpFrame`; the header was put there by who made
+        // this.
         unsafe {
-            let data = (*raw).data.cast_const();
             match self.header {
                 HeaderPlace::Headroom => {
-                    let start = data.sub(self.header_len as usize);
+                    let start = data.cast_const().sub(self.header_len as usize);
                     f(piece(start, head_len.wrapping_add(self.header_len)))?;
                 }
                 HeaderPlace::Apart => {
-                    let start = (&raw const (*raw).cb).cast();
-                    f(piece(start, self.header_len))?;
+                    f(piece(apart, self.header_len))?;
                     if head_len != 0 {
                         f(piece(data, head_len))?;
                     }
                 }
                 HeaderPlace::Gone => return Ok(()),
             }
-            let info = self.skb.shared_info();
-            let count = usize::from((*info).nr_frags);
-            for frag in (*info).frags.iter().take(count) {
+            for frag in frags {
                 let page = bindings::virtio_skb_frag_page(frag);
                 f(Place::Pages(Piece {
                     page: NonNull::new_unchecked(page),
@@ -161,15 +274,43 @@ unsafe impl Packet for Outgoing {
     }
 
     #[inline(always)]
-    fn into_raw(self) -> (NonNull<c_void>, u16) {
-        (self.skb.into_raw().cast(), 0)
+    fn only_piece(&self) -> Option<Place> {
+        let Parts {
+            head: (data, head_len),
+            frags,
+            ..
+        } = self.parts();
+        match self.header {
+            HeaderPlace::Headroom if frags.is_empty() => {
+                let len = head_len.wrapping_add(self.header_len);
+                // SAFETY: By the invariants of `SkBuff` and `XdpFrame`; the header was put there by who
+                // made this.
+                Some(unsafe { piece(data.cast_const().sub(self.header_len as usize), len) })
+            }
+            _ => None,
+        }
     }
 
     #[inline(always)]
-    unsafe fn from_raw(data: NonNull<c_void>, _word: u16) -> Self {
+    fn into_raw(self) -> (NonNull<c_void>, u16) {
+        match self.packet {
+            Sent::Packet(skb) => (skb.into_raw().cast(), 0),
+            Sent::Frame(frame) => (frame.into_raw().cast(), FRAME),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn from_raw(data: NonNull<c_void>, word: u16) -> Self {
+        // SAFETY: By the contract.
+        let packet = unsafe {
+            if word == FRAME {
+                Sent::Frame(XdpFrame::from_raw(data.cast()))
+            } else {
+                Sent::Packet(SkBuff::from_raw(data.cast()))
+            }
+        };
         Self {
-            // SAFETY: By the contract.
-            skb: unsafe { SkBuff::from_raw(data.cast()) },
+            packet,
             header: HeaderPlace::Gone,
             header_len: 0,
         }
@@ -190,12 +331,7 @@ fn part(buffer: &PoolBuffer, offset: u32, len: u32) -> Place {
     if buffer.is_mapped() {
         return Place::Mapped(buffer.dma_address(offset), len);
     }
-    let (page, before) = buffer.page();
-    Place::Pages(Piece {
-        page,
-        offset: before + offset,
-        len,
-    })
+    Place::Linear(buffer.at(offset), len)
 }
 
 // SAFETY:
@@ -227,6 +363,17 @@ unsafe impl Packet for RxBuffer {
                 }
                 Ok(())
             }
+        }
+    }
+
+    #[inline(always)]
+    fn only_piece(&self) -> Option<Place> {
+        match self {
+            Self::One(buffer) => {
+                let (offset, len) = buffer.lent();
+                Some(part(buffer, offset, len))
+            }
+            Self::Many(_) => None,
         }
     }
 

@@ -10,6 +10,8 @@ use crate::{
         Callbacks,
         Operations, //
     },
+    queue_statistics,
+    sysfs::Attributes,
     tx_queue::{
         Lock,
         TxGuard, //
@@ -74,6 +76,8 @@ pub mod feature {
     pub const GSO_ROBUST: u64 = bindings::NETIF_F_GSO_ROBUST;
     /// Validates checksums of what is received.
     pub const RXCSUM: u64 = bindings::NETIF_F_RXCSUM;
+    /// Has the hash of what is received, which [`SkBuff::set_hash`](crate::SkBuff::set_hash) says.
+    pub const RXHASH: u64 = bindings::NETIF_F_RXHASH;
     /// Puts segments together that are received.
     pub const GRO_HW: u64 = bindings::NETIF_F_GRO_HW;
     /// Drops packets of VLANs that nobody asked for.
@@ -87,7 +91,7 @@ struct Private<O: Operations> {
     tx: KVec<UnsafeCell<O::Tx>>,
 }
 
-/// A device with its memory.
+/// A device with its memory.  The last reference goes without the RTNL lock.
 ///
 /// # Invariants
 ///
@@ -121,6 +125,10 @@ impl<O: Operations> Drop for Core<O> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants; nobody uses the device any more, which is not registered.
         unsafe {
+            if !(*self.as_raw()).irq_moder.is_null() {
+                let _rtnl = rtnl_lock();
+                bindings::net_dim_free_irq_moder(self.as_raw());
+            }
             let private = bindings::virtio_netdev_priv(self.as_raw());
             ptr::drop_in_place(private.cast::<Private<O>>());
             bindings::free_netdev(self.as_raw());
@@ -161,6 +169,7 @@ impl<O: Operations> NewDevice<O> {
                 });
             (*raw).netdev_ops = Callbacks::<O>::TABLE;
             (*raw).ethtool_ops = ethtool::Callbacks::<O>::TABLE;
+            (*raw).stat_ops = queue_statistics::Callbacks::<O>::TABLE;
             // `Device` is transparent.
             (*raw).dev.parent = ptr::from_ref(parent).cast_mut().cast();
             bindings::virtio_netdev_add_priv_flags(raw, bindings::VIRTIO_NET_PRIV_FLAGS);
@@ -198,6 +207,23 @@ impl<O: Operations> NewDevice<O> {
             (*dev).min_mtu = MIN_MTU;
             (*dev).max_mtu = most;
         }
+    }
+
+    /// Shows in sysfs how long buffers of each receive queue are, see [`Operations::rx_buffer_size`].
+    pub fn show_rx_buffer_size(&mut self) {
+        // SAFETY: As above.
+        unsafe { (*self.0.as_raw()).sysfs_rx_queue_group = Attributes::<O>::as_ptr() };
+    }
+
+    /// Says that programs can be run on packets that are received, also on those in several buffers if
+    /// it `takes_frags`.
+    pub fn set_xdp(&mut self, takes_frags: bool) {
+        let mut features = bindings::VIRTIO_XDP_RECEIVES;
+        if takes_frags {
+            features |= bindings::VIRTIO_XDP_RECEIVES_FRAGS;
+        }
+        // SAFETY: As above.
+        unsafe { (*self.0.as_raw()).xdp_features = features };
     }
 
     /// Asks for so many bytes before each packet that is sent.
@@ -449,6 +475,30 @@ impl<O: Operations> DeviceRef<O> {
         unsafe { (&raw const (*self.as_raw()).features).read_volatile() }
     }
 
+    /// The MTU now, in bytes.
+    pub fn mtu(&self) -> u32 {
+        // SAFETY: By the type invariants; one word.
+        unsafe { (&raw const (*self.as_raw()).mtu).read_volatile() }
+    }
+
+    /// Whether the stack has the device, see [`DeviceRef::detach`].
+    pub fn is_present(&self) -> bool {
+        // SAFETY: By the type invariants; one bit.
+        unsafe { bindings::virtio_netif_device_present(self.as_raw()) }
+    }
+
+    /// Says whether programs may redirect packets to the device.  Under the RTNL lock; may sleep.
+    pub fn set_redirect_target(&self, on: bool) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            if on {
+                bindings::xdp_features_set_redirect_target(self.as_raw(), true);
+            } else {
+                bindings::xdp_features_clear_redirect_target(self.as_raw());
+            }
+        }
+    }
+
     /// Whether a user has chosen the table of receive-side scaling.
     pub fn has_rss_of_user(&self) -> bool {
         // SAFETY: By the type invariants; one bit.
@@ -462,10 +512,19 @@ impl<O: Operations> DeviceRef<O> {
     ///
     /// `EINVAL` if there are not as many; `ENOMEM`, never for fewer than before.
     pub fn set_real_queues(&self, count: u32) -> Result {
+        self.set_real_counts(count, count)
+    }
+
+    /// As [`DeviceRef::set_real_queues`], with so many to send and so many to receive.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_real_counts(&self, tx: u32, rx: u32) -> Result {
         // SAFETY: By the type invariants.
         unsafe {
-            to_result(bindings::netif_set_real_num_tx_queues(self.as_raw(), count))?;
-            to_result(bindings::netif_set_real_num_rx_queues(self.as_raw(), count))
+            to_result(bindings::netif_set_real_num_tx_queues(self.as_raw(), tx))?;
+            to_result(bindings::netif_set_real_num_rx_queues(self.as_raw(), rx))
         }
     }
 
@@ -560,6 +619,12 @@ pub fn online_cpus() -> Result<KVec<CpuId>> {
         }
     }
     Ok(cpus)
+}
+
+/// Waits until every poll, and whatever else reads under RCU now, has ended.  May sleep.
+pub fn synchronize_net() {
+    // SAFETY: No preconditions.
+    unsafe { bindings::synchronize_net() };
 }
 
 /// The RTNL lock, held.

@@ -9,7 +9,6 @@ use crate::{
     operations::Operations, //
 };
 use core::{
-    fmt::Write,
     marker::PhantomData,
     mem::MaybeUninit, //
 };
@@ -25,12 +24,6 @@ use kernel::{
     prelude::*, //
 };
 use virtio_bindings as bindings;
-
-/// Bytes of a name, with the zero that ends it.
-const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
-
-/// Numbers that a queue has at most.
-const MAX_NUMBERS: usize = 16;
 
 /// Descriptors of queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,48 +77,24 @@ impl LinkSettings {
     }
 }
 
-/// Text in a fixed room that ends with a zero; what does not fit is left out.
-struct Text<'a> {
-    room: &'a mut [u8],
-    len: usize,
-}
-
-impl<'a> Text<'a> {
-    fn new(room: &'a mut [u8]) -> Self {
-        room.fill(0);
-        Self { room, len: 0 }
-    }
-}
-
-impl Write for Text<'_> {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let last = self.room.len().saturating_sub(1);
-        for byte in text.bytes() {
-            if self.len >= last {
-                break;
-            }
-            if let Some(room) = self.room.get_mut(self.len) {
-                *room = byte;
-            }
-            self.len += 1;
-        }
-        Ok(())
-    }
-}
-
 /// The callbacks of a driver.
 pub(crate) struct Callbacks<O: Operations>(PhantomData<O>);
 
 impl<O: Operations> Callbacks<O> {
     /// As C wants them.
     pub(crate) const TABLE: &'static bindings::ethtool_ops = {
-        assert!(O::RX_STATISTICS.len() <= MAX_NUMBERS && O::TX_STATISTICS.len() <= MAX_NUMBERS);
         &bindings::ethtool_ops {
+            supported_coalesce_params: bindings::VIRTIO_COALESCE_PARAMS,
             get_drvinfo: Some(Self::get_drvinfo),
             get_link: Some(get_link),
             get_ringparam: Some(Self::get_ringparam),
+            set_ringparam: Some(Self::set_ringparam),
             get_channels: Some(Self::get_channels),
             set_channels: Some(Self::set_channels),
+            get_coalesce: Some(Self::get_coalesce),
+            set_coalesce: Some(Self::set_coalesce),
+            get_per_queue_coalesce: Some(Self::get_per_queue_coalesce),
+            set_per_queue_coalesce: Some(Self::set_per_queue_coalesce),
             get_rxfh_key_size: Some(Self::get_rxfh_key_size),
             get_rxfh_indir_size: Some(Self::get_rxfh_indir_size),
             get_rxfh: Some(Self::get_rxfh),
@@ -190,6 +159,27 @@ impl<O: Operations> Callbacks<O> {
         }
     }
 
+    extern "C" fn set_ringparam(
+        dev: *mut kernel::bindings::net_device,
+        rings: *mut bindings::ethtool_ringparam,
+        _kernel_rings: *mut bindings::kernel_ethtool_ringparam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: ethtool passes a registered device of ours, and what is asked for.
+            let (data, wanted) = unsafe { (Self::data(dev), &*rings) };
+            if wanted.rx_mini_pending | wanted.rx_jumbo_pending != 0 {
+                return Err(EINVAL);
+            }
+            let now = O::rings(data);
+            let (rx, tx) = (wanted.rx_pending, wanted.tx_pending);
+            if rx > now.rx_max || tx > now.tx_max {
+                return Err(EINVAL);
+            }
+            O::set_rings(data, rx, tx).map(|()| 0)
+        })
+    }
+
     extern "C" fn get_channels(
         dev: *mut kernel::bindings::net_device,
         channels: *mut bindings::ethtool_channels,
@@ -219,75 +209,6 @@ impl<O: Operations> Callbacks<O> {
             }
             O::set_channels(dev, data, channels.combined_count).map(|()| 0)
         })
-    }
-
-    /// How many numbers there are: totals of both directions, then each queue's.
-    fn count(data: &O::Data) -> usize {
-        let queues = O::channels(data).combined as usize;
-        (queues + 1) * (O::RX_STATISTICS.len() + O::TX_STATISTICS.len())
-    }
-
-    extern "C" fn get_sset_count(dev: *mut kernel::bindings::net_device, set: c_int) -> c_int {
-        if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
-            return EOPNOTSUPP.to_errno();
-        }
-        // SAFETY: As `get_drvinfo`.
-        Self::count(unsafe { Self::data(dev) }) as c_int
-    }
-
-    extern "C" fn get_strings(dev: *mut kernel::bindings::net_device, set: u32, to: *mut u8) {
-        if set != bindings::ethtool_stringset_ETH_SS_STATS {
-            return;
-        }
-        // SAFETY: As `get_drvinfo`; there is room for as many names as `get_sset_count` said, under
-        // the same lock.
-        let (queues, room) = unsafe {
-            let data = Self::data(dev);
-            let size = Self::count(data) * NAME_LEN;
-            (
-                O::channels(data).combined,
-                core::slice::from_raw_parts_mut(to, size),
-            )
-        };
-        let mut rooms = room.chunks_exact_mut(NAME_LEN);
-        for (way, names) in [("rx", O::RX_STATISTICS), ("tx", O::TX_STATISTICS)] {
-            for (name, room) in names.iter().zip(&mut rooms) {
-                let _ = write!(Text::new(room), "{way}_{name}");
-            }
-        }
-        for (way, names) in [("rx", O::RX_STATISTICS), ("tx", O::TX_STATISTICS)] {
-            for queue in 0..queues {
-                for (name, room) in names.iter().zip(&mut rooms) {
-                    let _ = write!(Text::new(room), "{way}{queue}_{name}");
-                }
-            }
-        }
-    }
-
-    extern "C" fn get_ethtool_stats(
-        dev: *mut kernel::bindings::net_device,
-        _stats: *mut bindings::ethtool_stats,
-        to: *mut u64,
-    ) {
-        // SAFETY: As `get_strings`.
-        let (data, room) = unsafe {
-            let data = Self::data(dev);
-            (data, core::slice::from_raw_parts_mut(to, Self::count(data)))
-        };
-        room.fill(0);
-        let queues = O::channels(data).combined as usize;
-        let (rx, tx) = (O::RX_STATISTICS.len(), O::TX_STATISTICS.len());
-        let (totals, each) = room.split_at_mut((rx + tx).min(room.len()));
-        let (rx_totals, tx_totals) = totals.split_at_mut(rx.min(totals.len()));
-        let (each_rx, each_tx) = each.split_at_mut((rx * queues).min(each.len()));
-        for (at, values) in each_rx.chunks_exact_mut(rx.max(1)).enumerate() {
-            O::rx_statistics(data, at, values);
-            add(rx_totals, values);
-        }
-        for (at, values) in each_tx.chunks_exact_mut(tx.max(1)).enumerate() {
-            O::tx_statistics(data, at, values);
-            add(tx_totals, values);
-        }
     }
 
     extern "C" fn get_link_ksettings(
@@ -326,12 +247,6 @@ impl<O: Operations> Callbacks<O> {
     }
 }
 
-fn add(totals: &mut [u64], values: &[u64]) {
-    for (total, value) in totals.iter_mut().zip(values) {
-        *total = total.wrapping_add(*value);
-    }
-}
-
 extern "C" fn get_link(dev: *mut kernel::bindings::net_device) -> u32 {
     // SAFETY: ethtool passes a device.
     unsafe { bindings::ethtool_op_get_link(dev.cast()) }
@@ -348,16 +263,6 @@ extern "C" fn get_ts_info(
 #[kunit_tests(virtio_netdev_ethtool)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_ends_with_a_zero_and_is_cut() -> Result {
-        let mut room = [0xff; 6];
-        assert!(write!(Text::new(&mut room), "rx{}_kicks", 1).is_ok());
-        assert!(room == *b"rx1_k\0");
-        assert!(write!(Text::new(&mut room), "tx").is_ok());
-        assert!(room == *b"tx\0\0\0\0");
-        Ok(())
-    }
 
     #[test]
     fn absurd_settings_are_unknown() {

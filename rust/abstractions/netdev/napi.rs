@@ -22,6 +22,7 @@ use crate::{
     },
     skb::SkBuff,
     tx_queue::TxGuard,
+    xdp::RxInfo,
     ETH_HLEN, //
 };
 use core::{
@@ -170,6 +171,17 @@ impl<O: Operations, P: Poll<O>> Napi<O, P> {
         Ok(this)
     }
 
+    /// Has it take so many packets with one poll at most, instead of 64.  Nothing happens if it is
+    /// enabled.
+    pub fn set_weight(&self, packets: u32) {
+        let enabled = self.enabled.lock();
+        if !*enabled {
+            let weight = packets.min(i32::MAX as u32) as c_int;
+            // SAFETY: By the type invariants: nobody polls it, and we have the lock.
+            unsafe { (*self.napi.get()).weight = weight };
+        }
+    }
+
     /// The device whose queue it polls.
     pub fn device(&self) -> &DeviceRef<O> {
         &self.core
@@ -230,12 +242,25 @@ impl<O: Operations, P: Poll<O>> Napi<O, P> {
         Some(f(poller, &Memory(pool.as_ref())))
     }
 
+    /// Runs `f` as [`Napi::with_disabled`], for which it is disabled meanwhile.  Under the RTNL lock; may
+    /// sleep.
+    pub fn with_paused<R>(&self, f: impl FnOnce(&mut P, &Memory<'_>) -> R) -> Option<R> {
+        let was_enabled = *self.enabled.lock();
+        self.disable();
+        let result = self.with_disabled(f);
+        if was_enabled {
+            self.enable();
+        }
+        result
+    }
+
     /// Gives it a page pool of about `size` pages on NUMA node `node`, or -1, which maps them for
-    /// `device` if there is one.  The one that it had goes, when its pages are back.  May sleep.
+    /// `device` if there is one, and tells programs of it.  The one that it had goes, when its pages
+    /// are back.  May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `E2BIG` if it is too large, `EBUSY` if it is enabled.
+    /// `ENOMEM`, `ENOSPC`, `E2BIG` if it is too large, `EBUSY` if it is enabled.
     pub fn set_pool(&self, size: u32, node: i32, device: Option<&device::Device>) -> Result {
         let enabled = self.enabled.lock();
         if *enabled {
@@ -243,7 +268,8 @@ impl<O: Operations, P: Poll<O>> Napi<O, P> {
         }
         // SAFETY: By the type invariants: disabled, and we have the lock; it goes with us.
         unsafe {
-            let pool = PagePool::new(self.core.as_raw(), self.napi.get(), size, node, device)?;
+            let dev = self.core.as_raw();
+            let pool = PagePool::new(dev, self.napi.get(), self.index, size, node, device)?;
             *self.pool.get() = Some(pool);
         }
         Ok(())
@@ -329,6 +355,24 @@ impl<O: Operations> Polling<'_, O> {
         unsafe { self.device.try_lock_tx_here(index) }
     }
 
+    /// What the device does for the stack now.
+    #[inline]
+    pub fn features(&self) -> u64 {
+        self.device.features()
+    }
+
+    /// The queue, as programs know it.
+    #[inline]
+    pub(crate) fn rx_info(&self) -> Option<&RxInfo> {
+        self.memory.rx_info()
+    }
+
+    #[inline]
+    pub(crate) fn raw_device(&self) -> *mut bindings::net_device {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.napi.as_ptr()).dev }
+    }
+
     /// What buffers are made of.
     #[inline]
     pub fn memory(&self) -> &Memory<'_> {
@@ -350,7 +394,7 @@ impl<O: Operations> Polling<'_, O> {
     pub fn prepare(&self, skb: &mut SkBuff, queue: u16) {
         // SAFETY: By the type invariants.
         unsafe {
-            bindings::virtio_skb_prepare_receive(skb.as_raw(), (*self.napi.as_ptr()).dev, queue);
+            bindings::virtio_skb_prepare_receive(skb.as_raw(), self.raw_device(), queue);
         }
     }
 
@@ -375,11 +419,5 @@ impl<O: Operations> Polling<'_, O> {
     pub fn recycle(&self, buffer: PoolBuffer) {
         // In netpoll it may not be the pool's own bottom half.
         buffer.put(self.budget != 0);
-    }
-
-    /// Ends the life of a packet that was sent.
-    #[inline]
-    pub fn consume(&self, skb: SkBuff) {
-        skb.consume(self.budget);
     }
 }

@@ -6,16 +6,32 @@
 //! (`struct net_device_ops`).
 
 use crate::{
+    coalescing::refused,
     device::DeviceRef,
+    dim::Moderator,
     ethtool::{
         Channels,
         LinkSettings,
         Rings, //
     },
+    ethtool_statistics::{
+        QueueKind,
+        StatisticName,
+        Statistics, //
+    },
+    queue_statistics::{
+        RxQueueStatistics,
+        TxQueueStatistics, //
+    },
     rss::RssSizes,
     skb::SkBuff,
     statistics::Totals,
     tx_queue::TxGuard,
+    xdp::{
+        Extack,
+        Program, //
+    },
+    xdp_frame::XdpFrames,
     ETH_ALEN, //
 };
 use core::{
@@ -29,6 +45,7 @@ use kernel::{
         to_result, //
     },
     ffi::{
+        c_char,
         c_int,
         c_uint,
         c_void, //
@@ -36,9 +53,12 @@ use kernel::{
     prelude::*, //
 };
 use virtio_bindings as bindings;
-use virtio_spec::net::rss::{
-    Fields,
-    Flow, //
+use virtio_spec::net::{
+    coalescing::Settings,
+    rss::{
+        Fields,
+        Flow, //
+    }, //
 };
 
 /// A network driver.
@@ -51,17 +71,14 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// What it keeps of a transmit queue, under the lock of that queue.
     type Tx: Send;
 
+    /// What adapts coalescing.
+    type Moderator: Moderator;
+
     /// The name of the driver, for ethtool: less than 32 bytes.
     const NAME: &'static str;
 
     /// Its version, as that.
     const VERSION: &'static str;
-
-    /// The names of what is counted of a receive queue: less than 22 bytes each.
-    const RX_STATISTICS: &'static [&'static str];
-
-    /// The names of what is counted of a transmit queue, as those.
-    const TX_STATISTICS: &'static [&'static str];
 
     /// The device is brought up.
     ///
@@ -131,6 +148,21 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// Descriptors of the queues.
     fn rings(data: &Self::Data) -> Rings;
 
+    /// Has each queue to receive have `rx` descriptors, and each one to send `tx`: no more than
+    /// [`Operations::rings`] says.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing changes.
+    fn set_rings(_data: &Self::Data, _rx: u32, _tx: u32) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Bytes of a buffer of receive queue `index`.  Any context, without the RTNL lock.
+    fn rx_buffer_size(_data: &Self::Data, _index: usize) -> u32 {
+        0
+    }
+
     /// Pairs of queues.
     fn channels(data: &Self::Data) -> Channels;
 
@@ -143,6 +175,38 @@ pub trait Operations: Sized + Send + Sync + 'static {
         Err(EOPNOTSUPP)
     }
 
+    /// When the device notifies, by all queues.
+    fn coalescing(_data: &Self::Data) -> Settings {
+        Settings::PLAIN
+    }
+
+    /// Changes that.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing changes.
+    fn set_coalescing(_data: &Self::Data, settings: Settings) -> Result {
+        refused(settings.check_plain())
+    }
+
+    /// When pair `index` of queues notifies.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none.
+    fn queue_coalescing(data: &Self::Data, _index: usize) -> Result<Settings> {
+        Ok(Self::coalescing(data))
+    }
+
+    /// Changes that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operations::set_coalescing`], `EINVAL` if there is none.
+    fn set_queue_coalescing(_data: &Self::Data, _index: usize, settings: Settings) -> Result {
+        refused(settings.check_plain())
+    }
+
     /// What the device does for the stack changes from `now` to `wanted`
     /// (see [`feature`](crate::feature)), of what may be switched.
     ///
@@ -152,6 +216,30 @@ pub trait Operations: Sized + Send + Sync + 'static {
     fn set_features(_data: &Self::Data, _now: u64, _wanted: u64) -> Result {
         Ok(())
     }
+
+    /// Runs `program` on each packet that is received, instead of the one that was there; or none.
+    ///
+    /// # Errors
+    ///
+    /// Why not, which `extack` says too; nothing has changed then.  To have none never fails.
+    fn set_xdp(
+        _dev: &DeviceRef<Self>,
+        _data: &Self::Data,
+        _program: Option<Program>,
+        _extack: &mut Extack<'_>,
+    ) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// The transmit queue for packets that programs redirect to the device from this processor; `None`
+    /// if it takes none now.  Bottom half, without the RTNL lock.
+    fn xdp_queue(_data: &Self::Data) -> Option<usize> {
+        None
+    }
+
+    /// Sends packets that programs have redirected, through that queue, and tells the device of them if
+    /// it is to `flush`.  The queue's lock is held.  Does not sleep.
+    fn xdp_xmit(_tx: TxGuard<'_, Self>, _frames: &mut XdpFrames<'_>, _flush: bool) {}
 
     /// What the device has for receive-side scaling: by default, nothing.
     fn rss_sizes(_data: &Self::Data) -> RssSizes {
@@ -190,12 +278,22 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// Sets speed and duplex, for who asks.
     fn set_link_settings(data: &Self::Data, settings: LinkSettings);
 
-    /// Fills `values` with what is counted of receive queue `index`, as [`Operations::RX_STATISTICS`].
-    fn rx_statistics(data: &Self::Data, index: usize, values: &mut [u64]);
+    /// The names of what is counted of each queue of a kind: as many as its [`Statistics`] have room for
+    /// numbers, in the same order.
+    fn statistic_names(data: &Self::Data, kind: QueueKind) -> impl Iterator<Item = StatisticName>;
 
-    /// Fills `values` with what is counted of transmit queue `index`, as
-    /// [`Operations::TX_STATISTICS`].
-    fn tx_statistics(data: &Self::Data, index: usize, values: &mut [u64]);
+    /// Fills in what is counted, as [`Operations::statistic_names`] says.
+    fn statistics(data: &Self::Data, numbers: &mut Statistics<'_>);
+
+    /// Says what is counted of receive queue `index`, in use or not.
+    fn rx_queue_statistics(data: &Self::Data, index: usize, numbers: &mut RxQueueStatistics);
+
+    /// The same of transmit queue `index`.
+    fn tx_queue_statistics(data: &Self::Data, index: usize, numbers: &mut TxQueueStatistics);
+
+    /// Says what was counted apart from all queues that there are, be it nothing: of the whole device,
+    /// only what is said here is shown.
+    fn base_statistics(data: &Self::Data, rx: &mut RxQueueStatistics, tx: &mut TxQueueStatistics);
 }
 
 /// What became of a packet.
@@ -206,6 +304,43 @@ pub enum TxOutcome {
     Dropped,
     /// It cannot be taken now; the queue is stopped.  The stack tries again.
     Busy(SkBuff),
+}
+
+/// Writes what is counted where C wants it: in a netlink message, where nothing is aligned to eight bytes.
+///
+/// # Safety
+///
+/// `to` has room for the numbers, all of which are there.
+pub(crate) unsafe fn write_totals(totals: Totals, to: *mut bindings::rtnl_link_stats64) {
+    let Totals {
+        rx_packets,
+        tx_packets,
+        rx_bytes,
+        tx_bytes,
+        tx_errors,
+        rx_dropped,
+        tx_dropped,
+        rx_length_errors,
+        rx_frame_errors,
+        tx_fifo_errors,
+    } = totals;
+    // SAFETY: By the contract.
+    unsafe {
+        let others = to.read_unaligned();
+        to.write_unaligned(bindings::rtnl_link_stats64 {
+            rx_packets,
+            tx_packets,
+            rx_bytes,
+            tx_bytes,
+            tx_errors,
+            rx_dropped,
+            tx_dropped,
+            rx_length_errors,
+            rx_frame_errors,
+            tx_fifo_errors,
+            ..others
+        });
+    }
 }
 
 /// The callbacks of a driver.
@@ -225,6 +360,9 @@ impl<O: Operations> Callbacks<O> {
         ndo_set_features: Some(Self::set_features),
         ndo_get_stats64: Some(Self::get_stats64),
         ndo_tx_timeout: Some(Self::tx_timeout),
+        ndo_get_phys_port_name: Some(get_phys_port_name),
+        ndo_bpf: Some(Self::bpf),
+        ndo_xdp_xmit: Some(Self::xdp_xmit),
         // SAFETY: All that is left is optional functions.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
@@ -334,34 +472,8 @@ impl<O: Operations> Callbacks<O> {
         dev: *mut bindings::net_device,
         totals: *mut bindings::rtnl_link_stats64,
     ) {
-        // SAFETY: The stack passes a registered device of ours, and zeroed room for the numbers,
-        // which is part of a netlink message, and aligned as one.
-        unsafe {
-            let Totals {
-                rx_packets,
-                tx_packets,
-                rx_bytes,
-                tx_bytes,
-                tx_errors,
-                rx_dropped,
-                tx_dropped,
-                rx_length_errors,
-                rx_frame_errors,
-                tx_fifo_errors,
-            } = O::totals(DeviceRef::<O>::with_data(dev).1);
-            let mut numbers = totals.read_unaligned();
-            numbers.rx_packets = rx_packets;
-            numbers.tx_packets = tx_packets;
-            numbers.rx_bytes = rx_bytes;
-            numbers.tx_bytes = tx_bytes;
-            numbers.tx_errors = tx_errors;
-            numbers.rx_dropped = rx_dropped;
-            numbers.tx_dropped = tx_dropped;
-            numbers.rx_length_errors = rx_length_errors;
-            numbers.rx_frame_errors = rx_frame_errors;
-            numbers.tx_fifo_errors = tx_fifo_errors;
-            totals.write_unaligned(numbers);
-        }
+        // SAFETY: The stack passes a registered device of ours, and room for the numbers.
+        unsafe { write_totals(O::totals(DeviceRef::<O>::with_data(dev).1), totals) };
     }
 
     extern "C" fn tx_timeout(dev: *mut bindings::net_device, queue: c_uint) {
@@ -369,4 +481,62 @@ impl<O: Operations> Callbacks<O> {
         let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
         O::tx_timeout(dev, data, queue as usize);
     }
+
+    extern "C" fn bpf(dev: *mut bindings::net_device, bpf: *mut bindings::netdev_bpf) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours, and a command with what belongs to
+            // it: a program comes with a reference that is ours if it is taken.
+            unsafe {
+                if bindings::virtio_netdev_bpf_command(bpf)
+                    != bindings::bpf_netdev_command_XDP_SETUP_PROG
+                {
+                    return Err(EINVAL);
+                }
+                let (dev, data) = DeviceRef::<O>::with_data(dev);
+                let mut extack = Extack::from_raw(bindings::virtio_netdev_bpf_extack(bpf));
+                let program = NonNull::new(bindings::virtio_netdev_bpf_prog(bpf));
+                let program = program.map(|program| Program::from_raw(program));
+                let set = O::set_xdp(dev, data, program.clone(), &mut extack);
+                if set.is_err() {
+                    // It is still the stack's.
+                    core::mem::forget(program);
+                }
+                set.map(|()| 0)
+            }
+        })
+    }
+
+    extern "C" fn xdp_xmit(
+        dev: *mut bindings::net_device,
+        count: c_int,
+        frames: *mut *mut bindings::xdp_frame,
+        flags: u32,
+    ) -> c_int {
+        from_result(|| {
+            if flags & !bindings::VIRTIO_XDP_XMIT_FLAGS_MASK != 0 {
+                return Err(EINVAL);
+            }
+            // SAFETY: The stack passes a registered device of ours, and so many frames, of which those
+            // that are not sent stay its own; in a bottom half.
+            unsafe {
+                let (dev, data) = DeviceRef::<O>::with_data(dev);
+                let index = O::xdp_queue(data).ok_or(ENXIO)?;
+                let tx = dev.lock_tx_here(index).ok_or(ENXIO)?;
+                let frames = core::slice::from_raw_parts(frames, count.max(0) as usize);
+                let mut frames = XdpFrames::new(frames);
+                let flush = flags & bindings::VIRTIO_XDP_XMIT_FLUSH != 0;
+                O::xdp_xmit(tx, &mut frames, flush);
+                Ok(frames.sent() as c_int)
+            }
+        })
+    }
+}
+
+/// Ports have no names; sysfs has a file for them all the same, as with C's driver.
+extern "C" fn get_phys_port_name(
+    _dev: *mut bindings::net_device,
+    _name: *mut c_char,
+    _len: usize,
+) -> c_int {
+    EOPNOTSUPP.to_errno()
 }

@@ -4,7 +4,13 @@
 //!
 //! C header: [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h).
 
-use crate::skb::SkBuff;
+use crate::{
+    skb::SkBuff,
+    xdp::{
+        RxInfo,
+        XDP_HEADROOM, //
+    }, //
+};
 use core::ptr::NonNull;
 use kernel::{
     alloc::flags::GFP_ATOMIC,
@@ -38,30 +44,39 @@ const UNIT: u32 = 64;
 /// In the second word of a buffer: that its pool has mapped it.
 const MAPPED: u16 = 1 << 15;
 
+/// In the second word of a buffer: that a packet in it has head room for a program.
+const ROOMY: u16 = 1 << 14;
+
+/// Bits of the second word that are not its size.
+const FLAGS: u16 = MAPPED | ROOMY;
+
 /// A page pool.
 ///
 /// # Invariants
 ///
 /// `pool` is valid, and used by one at a time.
 pub(crate) struct PagePool {
+    // Before the pool: it uses that.
+    info: Option<RxInfo>,
     pool: NonNull<bindings::page_pool>,
     mapped: bool,
 }
 
 impl PagePool {
-    /// Makes a pool of about `size` pages for what `napi` of `dev` polls, on NUMA node `node`, or -1.
-    /// It maps them for `device` if there is one.  May sleep.
+    /// Makes a pool of about `size` pages for what `napi` of `dev` polls, which is queue `index`, on
+    /// NUMA node `node`, or -1.  It maps them for `device` if there is one.  May sleep.
     ///
     /// # Safety
     ///
-    /// The context is disabled; it outlives the pool, which one at a time uses.
+    /// The context is disabled; it outlives the pool, which one at a time uses, as the device does.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `E2BIG` if it is too large.
+    /// `ENOMEM`, `ENOSPC`, `E2BIG` if it is too large.
     pub(crate) unsafe fn new(
         dev: *mut bindings::net_device,
         napi: *mut bindings::napi_struct,
+        index: u32,
         size: u32,
         node: i32,
         device: Option<&device::Device>,
@@ -89,15 +104,26 @@ impl PagePool {
         // SAFETY: By the contract.
         let pool = from_err_ptr(unsafe { bindings::page_pool_create(&params) })?;
         // INVARIANT: Made just now; by the contract.
-        Ok(Self {
+        let mut this = Self {
+            info: None,
             pool: NonNull::new(pool.cast()).ok_or(ENOMEM)?,
             mapped: device.is_some(),
-        })
+        };
+        // SAFETY: By the contract, and the invariants.
+        this.info = Some(unsafe { RxInfo::new(dev, index, this.pool)? });
+        Ok(this)
+    }
+
+    /// Its queue, as programs know it.
+    #[inline]
+    pub(crate) fn rx_info(&self) -> Option<&RxInfo> {
+        self.info.as_ref()
     }
 }
 
 impl Drop for PagePool {
     fn drop(&mut self) {
+        self.info = None;
         // SAFETY: By the type invariants.  It goes when its pages are all back.
         unsafe { bindings::page_pool_destroy(self.pool.as_ptr()) };
     }
@@ -106,7 +132,13 @@ impl Drop for PagePool {
 /// The page pool of a queue, for who has the queue.
 pub struct Memory<'a>(pub(crate) Option<&'a PagePool>);
 
-impl Memory<'_> {
+impl<'a> Memory<'a> {
+    /// The queue, as programs know it.
+    #[inline]
+    pub(crate) fn rx_info(&self) -> Option<&'a RxInfo> {
+        self.0.and_then(PagePool::rx_info)
+    }
+
     /// Allocates a buffer of at least `size` bytes, at most a page, rounded up to cache lines.  The
     /// whole of it is lent to the device unless another part is ([`PoolBuffer::lend`]).  May sleep
     /// if it is said so.
@@ -136,7 +168,7 @@ impl Memory<'_> {
         Some(PoolBuffer {
             start,
             size,
-            mapped: pool.mapped,
+            flags: if pool.mapped { MAPPED } else { 0 },
             lent: (0, size),
         })
     }
@@ -148,12 +180,13 @@ impl Memory<'_> {
 ///
 /// - `start` and the `size` bytes behind it are in one page of a page pool, and ours; `size` is a
 ///   multiple of [`UNIT`], at most a page;
-/// - the pool has mapped it if and only if `mapped`;
+/// - the pool has mapped it if and only if `flags` has [`MAPPED`];
 /// - `lent`, offset and length, is in it.
 pub struct PoolBuffer {
     start: NonNull<u8>,
     size: u32,
-    mapped: bool,
+    /// Of [`FLAGS`].
+    flags: u16,
     lent: (u32, u32),
 }
 
@@ -175,12 +208,36 @@ impl PoolBuffer {
         self.lent = (offset, len.min(self.size - offset));
     }
 
+    /// As [`PoolBuffer::lend`], but [`XDP_HEADROOM`] further, which are left for a program.
+    #[inline]
+    pub fn lend_behind_headroom(&mut self, offset: u32, len: u32) {
+        self.lend(offset.saturating_add(XDP_HEADROOM), len);
+        self.flags |= ROOMY;
+    }
+
+    /// Bytes that were left for a program: [`XDP_HEADROOM`], or none.
+    #[inline]
+    pub fn headroom(&self) -> u32 {
+        // A packet has no branch for it.
+        u32::from(self.flags & ROOMY != 0) * XDP_HEADROOM
+    }
+
+    #[inline]
     pub(crate) fn lent(&self) -> (u32, u32) {
         self.lent
     }
 
+    #[inline]
     pub(crate) fn is_mapped(&self) -> bool {
-        self.mapped
+        self.flags & MAPPED != 0
+    }
+
+    /// Where byte `offset` is, one of the buffer's or the one behind it.
+    #[inline]
+    pub(crate) fn at(&self, offset: u32) -> NonNull<u8> {
+        let offset = offset.min(self.size);
+        // SAFETY: By the type invariants, so many bytes are ours.
+        unsafe { self.start.add(offset as usize) }
     }
 
     /// Its page, and where it begins there.
@@ -206,10 +263,7 @@ impl PoolBuffer {
 
     #[inline]
     pub(crate) fn into_raw(self) -> (NonNull<u8>, u16) {
-        let mut word = (self.size / UNIT) as u16;
-        if self.mapped {
-            word |= MAPPED;
-        }
+        let word = (self.size / UNIT) as u16 | self.flags;
         let start = self.start;
         core::mem::forget(self);
         (start, word)
@@ -220,19 +274,14 @@ impl PoolBuffer {
     /// Both come from `into_raw`, and are used once.
     #[inline]
     pub(crate) unsafe fn from_raw(start: NonNull<u8>, word: u16) -> Self {
-        let size = u32::from(word & !MAPPED) * UNIT;
+        let size = u32::from(word & !FLAGS) * UNIT;
         // INVARIANT: By the contract.
         Self {
             start,
             size,
-            mapped: word & MAPPED != 0,
+            flags: word & FLAGS,
             lent: (0, size),
         }
-    }
-
-    fn pool(&self) -> *mut bindings::page_pool {
-        // SAFETY: By the type invariants, in a page of a pool.
-        unsafe { bindings::virtio_page_pool_of(self.start.as_ptr().cast()) }
     }
 
     /// Looks at what the device wrote: `len` bytes from `offset` on.  False if they are not in the
@@ -242,16 +291,11 @@ impl PoolBuffer {
         if offset > self.size || len > self.size - offset {
             return false;
         }
-        if self.mapped {
+        if self.is_mapped() {
             let (page, before) = self.page();
             // SAFETY: By the type invariants; in bounds.
             unsafe {
-                bindings::virtio_page_pool_dma_sync_for_cpu(
-                    self.pool(),
-                    page.as_ptr(),
-                    before + offset,
-                    len,
-                );
+                bindings::virtio_page_pool_dma_sync_for_cpu(page.as_ptr(), before + offset, len);
             }
         }
         true
@@ -264,16 +308,23 @@ impl PoolBuffer {
         end <= self.size.into()
     }
 
-    /// Copies from `offset` on, each byte read once; false if that is not in the buffer.
-    #[inline]
-    pub fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
-        let len = to.len();
-        if offset > self.size || len > (self.size - offset) as usize {
-            return false;
+    /// `N` words from `offset` on, each read once; `None` if they are not in the buffer, or not
+    /// aligned.
+    #[inline(always)]
+    pub fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        let bytes = N * size_of::<u64>();
+        if offset > self.size || bytes > (self.size - offset) as usize {
+            return None;
         }
         // SAFETY: In bounds.
-        unsafe { self.copy_to(offset, to.as_mut_ptr(), len) };
-        true
+        let start = unsafe { self.start.add(offset as usize) }.cast::<u64>();
+        if !start.is_aligned() {
+            return None;
+        }
+        // SAFETY: In bounds, and aligned.
+        Some(core::array::from_fn(|at| unsafe {
+            start.add(at).read_volatile()
+        }))
     }
 
     /// Copies `len` bytes from `offset` on.
@@ -289,6 +340,18 @@ impl PoolBuffer {
             let from = self.start.add(offset as usize).as_ptr();
             core::ptr::copy_nonoverlapping(from, to, len);
         }
+    }
+
+    /// Copies `len` bytes of `from` from `offset` on to where `to` is here.  False if one of them does
+    /// not have as many.
+    pub fn copy_from(&mut self, to: u32, from: &Self, offset: u32, len: u32) -> bool {
+        let has = |buffer: &Self, at: u32| at <= buffer.size && len <= buffer.size - at;
+        if !has(self, to) || !has(from, offset) {
+            return false;
+        }
+        // SAFETY: In bounds, of both, which are not the same.
+        unsafe { from.copy_to(offset, self.at(to).as_ptr(), len as usize) };
+        true
     }
 
     /// Makes a packet of `len` bytes from `offset` on, with no copy, and goes with it (C:
@@ -322,19 +385,16 @@ impl PoolBuffer {
     #[inline]
     pub(crate) fn put(self, direct: bool) {
         let start = self.start;
-        let pool = self.pool();
         core::mem::forget(self);
-        // SAFETY: By the type invariants.
-        unsafe { bindings::virtio_page_pool_put_va(pool, start.as_ptr().cast(), direct) };
+        // SAFETY: By the type invariants, in a page of a pool.
+        unsafe { bindings::virtio_page_pool_put_va(start.as_ptr().cast(), direct) };
     }
 }
 
 impl Drop for PoolBuffer {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe {
-            bindings::virtio_page_pool_put_va(self.pool(), self.start.as_ptr().cast(), false)
-        };
+        // SAFETY: By the type invariants, in a page of a pool.
+        unsafe { bindings::virtio_page_pool_put_va(self.start.as_ptr().cast(), false) };
     }
 }
 

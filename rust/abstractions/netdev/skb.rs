@@ -13,6 +13,8 @@ use virtio_spec::net::header::{
     Checksum,
     Gso,
     GsoKind,
+    Hash,
+    Hashed,
     Header,
     Partial,
     Received,
@@ -91,6 +93,18 @@ impl SkBuff {
         }
     }
 
+    /// Whether it is not made of other packets, and asks the device for nothing.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let info = self.shared_info();
+        // SAFETY: By the type invariants.
+        unsafe {
+            (*info).frag_list.is_null()
+                && (*info).gso_size == 0
+                && bindings::virtio_skb_ip_summed(self.as_raw()) != bindings::CHECKSUM_PARTIAL as u8
+        }
+    }
+
     /// Takes the time at which it is sent, for who wants to know.
     #[inline]
     pub fn timestamp(&mut self) {
@@ -98,9 +112,9 @@ impl SkBuff {
         unsafe { bindings::virtio_skb_tx_timestamp(self.as_raw()) };
     }
 
-    /// Ends the life of a packet that was sent; `budget` is that of the poll, or 0.
+    /// Ends the life of a packet that was sent; `budget` is that of the poll, or 0 outside of one.
     #[inline]
-    pub(crate) fn consume(self, budget: u32) {
+    pub fn consume(self, budget: u32) {
         // SAFETY: By the type invariants.
         unsafe { bindings::napi_consume_skb(self.into_raw().as_ptr(), budget as i32) };
     }
@@ -147,6 +161,12 @@ impl SkBuff {
         Ok(offload)
     }
 
+    /// Has it belong to nobody from now on (C: `skb_orphan`, `nf_reset_ct`): for who may free it late.
+    pub fn orphan(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_skb_orphan(self.as_raw()) };
+    }
+
     /// Takes over what the device says of a packet that it sent, which `header` was checked for, in
     /// the byte order that `little_endian` tells (C: `virtio_net_hdr_to_skb`,
     /// `virtio_net_handle_csum_offload`).
@@ -162,10 +182,7 @@ impl SkBuff {
         little_endian: bool,
     ) -> Result {
         if let Checksum::Valid { in_tunnel } = received.checksum {
-            // SAFETY: By the type invariants.
-            unsafe {
-                bindings::virtio_skb_checksum_unnecessary(self.as_raw(), in_tunnel.into());
-            }
+            self.set_checksum_valid(in_tunnel);
         }
         if received.gso.is_none() && !matches!(received.checksum, Checksum::Partial(_)) {
             return Ok(());
@@ -173,7 +190,20 @@ impl SkBuff {
         self.set_segments(header, little_endian)
     }
 
-    #[inline(never)]
+    /// Says that the device has validated its checksum, and that of the packet in it if it is a tunnel's.
+    #[inline]
+    pub fn set_checksum_valid(&mut self, in_tunnel: bool) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_skb_checksum_unnecessary(self.as_raw(), in_tunnel.into()) };
+    }
+
+    /// Sets the hash that the device has of it (C: `skb_set_hash`): of ports too, or of addresses only.
+    pub fn set_hash(&mut self, hash: &Hash) {
+        let of_ports = !matches!(hash.of, Hashed::Network(_));
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_skb_set_hash(self.as_raw(), hash.value, of_ports) };
+    }
+
     fn set_segments(&mut self, header: &Header, little_endian: bool) -> Result {
         let bytes = header.as_bytes();
         let size = size_of::<bindings::virtio_net_hdr>();

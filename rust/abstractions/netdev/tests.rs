@@ -5,17 +5,27 @@
 use crate::{
     bridge::{
         Outgoing,
-        RxBuffer, //
+        RxBuffer,
+        Sent, //
     },
     device::{
         feature,
         DeviceRef,
         NewDevice, //
     },
+    dim::{
+        Dim,
+        Moderator, //
+    },
     ethtool::{
         Channels,
         LinkSettings,
         Rings, //
+    },
+    ethtool_statistics::{
+        QueueKind,
+        StatisticName,
+        Statistics, //
     },
     napi::{
         Napi,
@@ -25,6 +35,7 @@ use crate::{
         QueueType, //
     },
     operations::{
+        self,
         Operations,
         TxOutcome, //
     },
@@ -32,6 +43,10 @@ use crate::{
         PoolBuffer,
         PoolBuffers,
         SHARED_INFO_ROOM, //
+    },
+    queue_statistics::{
+        RxQueueStatistics,
+        TxQueueStatistics, //
     },
     skb::{
         Assembly,
@@ -50,9 +65,21 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    alloc::flags::GFP_ATOMIC,
     device,
     faux,
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 use virtio::packets::{
     Packet,
@@ -72,16 +99,24 @@ use virtio_spec::{
     Features, //
 };
 
-struct Silent;
+pub(crate) struct Silent;
+
+/// What coalescing was adapted to: microseconds and packets, if it was.
+pub(crate) struct Moderated(Atomic<i32>);
+
+impl Moderator for Moderated {
+    fn moderate(&self, _index: u32, usecs: u16, _packets: u16) {
+        self.0.store(usecs.into(), Relaxed);
+    }
+}
 
 impl Operations for Silent {
     type Data = ();
     type Tx = u32;
+    type Moderator = Moderated;
 
     const NAME: &'static str = "silent";
     const VERSION: &'static str = "1";
-    const RX_STATISTICS: &'static [&'static str] = &[];
-    const TX_STATISTICS: &'static [&'static str] = &[];
 
     fn open(_dev: &DeviceRef<Self>, _data: &()) -> Result {
         Ok(())
@@ -127,13 +162,21 @@ impl Operations for Silent {
 
     fn set_link_settings(_data: &(), _settings: LinkSettings) {}
 
-    fn rx_statistics(_data: &(), _index: usize, _values: &mut [u64]) {}
+    fn statistic_names(_data: &(), _kind: QueueKind) -> impl Iterator<Item = StatisticName> {
+        core::iter::empty()
+    }
 
-    fn tx_statistics(_data: &(), _index: usize, _values: &mut [u64]) {}
+    fn statistics(_data: &(), _numbers: &mut Statistics<'_>) {}
+
+    fn rx_queue_statistics(_data: &(), _index: usize, _numbers: &mut RxQueueStatistics) {}
+
+    fn tx_queue_statistics(_data: &(), _index: usize, _numbers: &mut TxQueueStatistics) {}
+
+    fn base_statistics(_data: &(), _rx: &mut RxQueueStatistics, _tx: &mut TxQueueStatistics) {}
 }
 
 /// Finds nothing.
-struct Idle;
+pub(crate) struct Idle;
 
 impl Poll<Silent> for Idle {
     type Suppress = Option<Suppressor>;
@@ -143,10 +186,10 @@ impl Poll<Silent> for Idle {
     }
 }
 
-type IdleNapi = Pin<KBox<Napi<Silent, Idle>>>;
+pub(crate) type IdleNapi = Pin<KBox<Napi<Silent, Idle>>>;
 
 /// A device, and what it is below.
-struct Rig {
+pub(crate) struct Rig {
     device: NewDevice<Silent>,
     _parent: faux::Registration,
 }
@@ -166,7 +209,7 @@ impl DerefMut for Rig {
 }
 
 /// A device with two queues.
-fn device() -> Result<Rig> {
+pub(crate) fn device() -> Result<Rig> {
     let parent = faux::Registration::new(c"netdev_test", None)?;
     let mut tx = KVec::new();
     for at in 0..2 {
@@ -200,14 +243,14 @@ fn packet(head: i32, room: u32) -> Result<SkBuff> {
 }
 
 /// Pieces of a packet: their lengths, and the first bytes of each.
-fn lengths(packet: &Outgoing) -> Result<KVec<u32>> {
+pub(crate) fn lengths(packet: &Outgoing) -> Result<KVec<u32>> {
     let mut lengths = KVec::new();
     packet.pieces(|place| {
         let len = match place {
             Place::Pages(piece) => piece.len,
-            Place::Mapped(_, len) => len,
+            Place::Linear(_, len) | Place::Mapped(_, len) => len,
         };
-        lengths.push(len, GFP_KERNEL).map_err(Error::from)
+        lengths.push(len, GFP_ATOMIC).map_err(Error::from)
     })?;
     Ok(lengths)
 }
@@ -216,10 +259,12 @@ fn lengths(packet: &Outgoing) -> Result<KVec<u32>> {
 fn pieces(buffer: &RxBuffer) -> Result<KVec<(u32, u32)>> {
     let mut all = KVec::new();
     buffer.pieces(|place| match place {
-        Place::Pages(piece) => all
-            .push((piece.offset, piece.len), GFP_KERNEL)
-            .map_err(Error::from),
-        Place::Mapped(..) => Err(EINVAL),
+        Place::Linear(memory, len) => {
+            let offset = memory.addr().get() & (bindings::PAGE_SIZE - 1);
+            all.push((offset as u32, len), GFP_KERNEL)
+                .map_err(Error::from)
+        }
+        Place::Pages(_) | Place::Mapped(..) => Err(EINVAL),
     })?;
     Ok(all)
 }
@@ -409,10 +454,127 @@ mod suite {
                     assert_eq!(unsafe { in_front.read() }, 7);
                 }
                 // It is not part of the packet.
-                assert_eq!(outgoing.into_skb().len(), 64);
+                let Sent::Packet(skb) = outgoing.into_sent() else {
+                    return Err(EINVAL);
+                };
+                assert_eq!(skb.len(), 64);
             }
             Ok(())
         })
+    }
+
+    #[test]
+    fn a_packet_that_asks_for_nothing_has_zeroes_in_front() -> Result {
+        with_buffers(|alloc| {
+            let buffer = alloc(64)?;
+            for (head, header_len, any_layout, taken) in [
+                (64, 12, true, true),
+                (64, 20, true, true),
+                (10, 10, true, true),
+                (11, 12, true, false),
+                (64, 12, false, false),
+            ] {
+                let mut skb = packet(head, 64)?;
+                assert!(skb.append_copy(&buffer, 0, 64));
+                // SAFETY: There are that many bytes before it.
+                let in_front = unsafe { (*skb.as_raw()).data.sub(head as usize) };
+                // SAFETY: As above.
+                unsafe { in_front.write_bytes(7, head as usize) };
+                let Ok(outgoing) = Outgoing::plain(skb, header_len, any_layout) else {
+                    assert!(!taken);
+                    continue;
+                };
+                assert!(taken);
+                assert!(*lengths(&outgoing)? == [64 + header_len]);
+                let only = outgoing.only_piece().ok_or(EINVAL)?;
+                assert!(matches!(only, Place::Linear(_, len) if len == 64 + header_len));
+                for at in 0..head {
+                    let zero = at >= head - header_len as i32;
+                    // SAFETY: As above.
+                    let byte = unsafe { in_front.add(at as usize).read() };
+                    assert_eq!(byte, if zero { 0 } else { 7 });
+                }
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_packet_of_segments_is_not_plain() -> Result {
+        let skb = packet(64, 64)?;
+        // SAFETY: A packet of ours.
+        unsafe {
+            (*bindings::virtio_skb_shinfo(skb.as_raw())).gso_size = 1000;
+        }
+        let Err(skb) = Outgoing::plain(skb, 12, true) else {
+            return Err(EINVAL);
+        };
+        // SAFETY: As above.
+        unsafe {
+            (*bindings::virtio_skb_shinfo(skb.as_raw())).gso_size = 0;
+        }
+        assert!(Outgoing::plain(skb, 12, true).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn words_are_in_the_buffer_and_aligned() -> Result {
+        with_buffers(|alloc| {
+            let buffer = alloc(64)?;
+            let size = buffer.size();
+            assert!(buffer.words::<3>(0).is_some());
+            assert!(buffer.words::<3>(size - 24).is_some());
+            for offset in [4, size - 23, size - 16, size, u32::MAX] {
+                assert!(buffer.words::<3>(offset).is_none());
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn more_packets_are_moderated_more() -> Result {
+        let device = device()?;
+        let moderated = Arc::new(Moderated(Atomic::new(-1)), GFP_KERNEL)?;
+        let (dim, mut sampler) = Dim::new(&device, 1, moderated.clone())?;
+        // More of them each time, with an interrupt each: nothing is measured before it is enabled.
+        for enabled in [false, true] {
+            dim.set_enabled(enabled);
+            let mut packets = 0;
+            for round in 0..1000_u64 {
+                dim.count_event();
+                packets += 1 + round * round / 8;
+                sampler.sample(packets, packets * 1000);
+                if round % 64 == 63 {
+                    fsleep(Delta::from_millis(2));
+                }
+            }
+            dim.cancel();
+            let told = moderated.0.load(Relaxed) >= 0;
+            assert_eq!(told, enabled);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn totals_are_written_where_nothing_is_aligned() {
+        let mut room = [0_u32; 1 + size_of::<bindings::rtnl_link_stats64>() / 4];
+        let totals = Totals {
+            rx_packets: 1,
+            tx_fifo_errors: 2,
+            ..Totals::default()
+        };
+        // One of both is not aligned to eight bytes.
+        for at in 0..2 {
+            // SAFETY: There is room for the numbers behind either.
+            let shown = unsafe {
+                let to = room.as_mut_ptr().add(at).cast();
+                operations::write_totals(totals, to);
+                to.read_unaligned()
+            };
+            assert_eq!(shown.rx_packets, 1);
+            assert_eq!(shown.tx_fifo_errors, 2);
+            assert_eq!(shown.rx_bytes, 0);
+        }
     }
 
     #[test]

@@ -78,6 +78,12 @@ impl<'a, O: Operations> TxGuard<'a, O> {
         unsafe { bindings::virtio_netif_tx_queue_stop(self.queue.as_ptr()) };
     }
 
+    /// Tells the stack's watchdog that something was sent just now (C: `txq_trans_cond_update`).
+    pub fn touch(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_netif_tx_queue_touch(self.queue.as_ptr()) };
+    }
+
     /// Has the stack go on if it was stopped, and says whether it was.
     #[inline]
     pub fn wake(&mut self) -> bool {
