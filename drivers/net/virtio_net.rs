@@ -15,6 +15,8 @@
 mod average;
 #[path = "virtio_net/channels.rs"]
 mod channels;
+#[path = "virtio_net/coalescing.rs"]
+mod coalescing;
 #[path = "virtio_net/config.rs"]
 mod config;
 #[path = "virtio_net/control.rs"]
@@ -23,16 +25,24 @@ mod control;
 mod filters;
 #[path = "virtio_net/interface.rs"]
 mod interface;
+#[path = "virtio_net/offloads.rs"]
+mod offloads;
 #[path = "virtio_net/operations.rs"]
 mod operations;
 #[path = "virtio_net/receive.rs"]
 mod receive;
+#[path = "virtio_net/receive_xdp.rs"]
+mod receive_xdp;
+#[path = "virtio_net/rings.rs"]
+mod rings;
 #[path = "virtio_net/statistics.rs"]
 mod statistics;
 #[path = "virtio_net/steering.rs"]
 mod steering;
 #[path = "virtio_net/transmit.rs"]
 mod transmit;
+#[path = "virtio_net/xdp.rs"]
+mod xdp;
 
 use core::ops::Deref;
 use interface::Interface;
@@ -110,6 +120,7 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::HostTso4>()
     .with::<net::HostTso6>()
     .with::<net::HostEcn>()
+    .with::<net::HostUfo>()
     .with::<net::HostUso>()
     .with::<net::MrgRxbuf>()
     .with::<net::Status>()
@@ -123,7 +134,11 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::GuestAnnounce>()
     .with::<net::CtrlMacAddr>()
     .with::<net::Mq>()
+    .with::<net::DeviceStats>()
+    .with::<net::VqNotfCoal>()
+    .with::<net::NotfCoal>()
     .with::<net::Rss>()
+    .with::<net::HashReport>()
     .with::<net::CtrlGuestOffloads>();
 
 /// Queues of a pair, and where they are in it.

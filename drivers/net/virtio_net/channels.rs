@@ -65,11 +65,11 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there are not as many; those of the control queue and of the stack.  Then as many
-    /// are in use as before.
+    /// `EINVAL` if there are not as many, or programs use some of them; those of the control queue and of
+    /// the stack.  Then as many are in use as before.
     pub(crate) fn set_channels(&self, device: &DeviceRef<Operations>, wanted: u32) -> Result {
         let before = self.pairs_in_use();
-        if wanted == 0 || wanted as usize > self.pairs.len() {
+        if wanted == 0 || wanted as usize > self.pairs.len() || self.xdp_queues.is_on() {
             return Err(EINVAL);
         }
         if wanted == before {
@@ -98,6 +98,7 @@ impl Interface {
             return Err(error);
         }
         self.in_use.store(wanted, Relaxed);
+        self.xdp_queues.set(wanted, 0);
         self.handle.with(|dev| self.spread(dev, device));
         Ok(())
     }
@@ -116,15 +117,16 @@ impl Interface {
     ) -> Result {
         let pairs = self.pairs_in_use();
         // That many there are after a reset.
-        let told = if pairs == 1 && self.steering.is_none() {
+        let told = if pairs == 1 && !self.steers() {
             Ok(())
         } else {
             self.tell_pairs(device, control, pairs)
         };
         if told.is_err() {
             self.in_use.store(1, Relaxed);
+            self.xdp_queues.set(1, 0);
         }
-        device.set_real_queues(self.pairs_in_use())?;
+        device.set_real_counts(self.stack_pairs(), self.pairs_in_use())?;
         self.spread(dev, device);
         told
     }
@@ -135,7 +137,7 @@ impl Interface {
         let (Ok(cpus), Ok(mut mask)) = (online_cpus(), CpumaskVar::new_zero(GFP_KERNEL)) else {
             return;
         };
-        let pairs = self.pairs_in_use() as usize;
+        let pairs = self.stack_pairs() as usize;
         for index in 0..pairs {
             let (first, count) = share(cpus.len(), pairs, index);
             let group = || cpus.iter().cycle().skip(first).take(count).copied();

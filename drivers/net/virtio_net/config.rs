@@ -44,8 +44,11 @@ pub(crate) fn validate(dev: &Device, agreed: Features) -> Features {
     if limits.mtu.is_none() {
         features = features.without::<net::Mtu>();
     }
-    if limits.hashing.is_none() {
+    if limits.hashing.and_then(|it| it.table_len).is_none() {
         features = features.without::<net::Rss>();
+    }
+    if limits.hashing.is_none() {
+        features = features.without::<net::HashReport>();
     }
     features
 }
@@ -65,10 +68,12 @@ pub(crate) fn limits(dev: &Device, features: Features) -> (Limits, Notes) {
     }
     if features.has::<net::Rss>() {
         let table_len = read(dev, Config::RSS_MAX_INDIRECTION_TABLE_LENGTH.offset());
+        config.rss_max_indirection_table_length = U16::from_bytes(table_len.unwrap_or_default());
+    }
+    if features.has::<net::Rss>() || features.has::<net::HashReport>() {
         let types = read(dev, Config::SUPPORTED_HASH_TYPES.offset());
         let [key_size] = read(dev, Config::RSS_MAX_KEY_SIZE.offset()).unwrap_or_default();
         config.rss_max_key_size = key_size;
-        config.rss_max_indirection_table_length = U16::from_bytes(table_len.unwrap_or_default());
         config.supported_hash_types = U32::from_bytes(types.unwrap_or_default());
     }
     let environment = Environment {

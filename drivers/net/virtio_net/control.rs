@@ -123,6 +123,29 @@ impl Control {
         self.execute(command, payload, 0).map(drop)
     }
 
+    /// As [`Control::run`], and copies what the device answers to `room`: returns how many bytes that is.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn ask(&self, command: CtrlHdr, payload: &[u8], room: &mut [u8]) -> Result<usize> {
+        let answer = self.execute(command, payload, room.len())?;
+        answer.copy_to(room);
+        Ok(answer.result_len().min(room.len()))
+    }
+
+    /// Says that the answer to a command cannot be meant.
+    pub(crate) fn complain(&self, command: CtrlHdr) {
+        if self.may_complain() {
+            dev_warn!(
+                &*self.dev,
+                "control command {}/{}: the answer cannot be\n",
+                command.class,
+                command.cmd
+            );
+        }
+    }
+
     fn execute(&self, command: CtrlHdr, payload: &[u8], result_len: usize) -> Result<Answer> {
         let parts = Parts {
             header: command.as_bytes(),

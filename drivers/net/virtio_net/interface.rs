@@ -7,12 +7,17 @@
 
 use crate::{
     channels,
+    coalescing::{
+        Coalescer,
+        Dim, //
+    },
     config,
     control::Control,
     filters::{
         or_refused,
         Filters, //
     },
+    offloads::stack_features,
     operations::Operations,
     receive::{
         self,
@@ -28,6 +33,10 @@ use crate::{
         Tx,
         TxGuard,
         TxPoll, //
+    },
+    xdp::{
+        self,
+        XdpQueues, //
     },
     PAIR,
     RX,
@@ -52,6 +61,7 @@ use kernel::{
 };
 use netdev::{
     feature,
+    param,
     rtnl_lock,
     DeviceRef,
     LinkSettings,
@@ -79,10 +89,7 @@ use virtio_spec::{
         self,
         ctrl::CtrlHdr,
         header::Layout,
-        offloads::{
-            can_toggle_gro_hw,
-            GuestOffloads, //
-        },
+        offloads::GuestOffloads,
         payload::Order,
         Config, //
     },
@@ -104,10 +111,11 @@ const DEFAULT_MTU: u32 = 1500;
 
 /// A pair of queues.
 pub(crate) struct Pair {
-    rx: Pin<KBox<Napi<Operations, Rx>>>,
-    tx: Pin<KBox<Napi<Operations, TxPoll>>>,
-    rx_statistics: Arc<RxStatistics>,
-    tx_statistics: Arc<TxStatistics>,
+    pub(crate) rx: Pin<KBox<Napi<Operations, Rx>>>,
+    pub(crate) tx: Pin<KBox<Napi<Operations, TxPoll>>>,
+    pub(crate) rx_statistics: Arc<RxStatistics>,
+    pub(crate) tx_statistics: Arc<TxStatistics>,
+    pub(crate) dim: Option<Arc<Dim>>,
 }
 
 /// The interface itself.
@@ -123,20 +131,30 @@ enum Stage {
 /// An interface.
 #[pin_data]
 pub(crate) struct Interface {
-    device: ARef<device::Device>,
+    pub(crate) device: ARef<device::Device>,
     pub(crate) handle: Handle,
     pub(crate) features: Features,
     pub(crate) order: Order,
     bus_name: CString,
     /// The MTU of the device in bytes, if it has one.
     max_mtu: Option<u32>,
-    /// Of their virtqueues, which stay as they are.
-    rings: Rings,
+    /// Of their virtqueues, when the device is new.
+    pub(crate) first_rings: Rings,
+    /// Descriptors of those to receive, and of those to send; they change under the RTNL lock.
+    pub(crate) rx_size: Atomic<u32>,
+    pub(crate) tx_size: Atomic<u32>,
     // Before the interface: its contexts know that.
     pub(crate) pairs: KVec<Pair>,
     /// Of those, the first ones.
     pub(crate) in_use: Atomic<u32>,
-    pub(crate) control: Option<Control>,
+    /// Why programs cannot run, if so.
+    pub(crate) xdp_obstacle: Option<xdp::Obstacle>,
+    /// Change under the RTNL lock.
+    pub(crate) xdp_queues: Arc<XdpQueues>,
+    pub(crate) control: Option<Arc<Control>>,
+    pub(crate) coalescer: Option<Arc<Coalescer>>,
+    /// What the device counts, as it says; changes under the RTNL lock.
+    pub(crate) counted: Atomic<u64>,
     #[pin]
     filters: Filters,
     pub(crate) steering: Option<Pin<KBox<Steering>>>,
@@ -194,38 +212,6 @@ fn take(
     Ok((rx, tx))
 }
 
-/// What the device does for the stack: now, and what may be switched on and off.
-fn stack_features(features: Features) -> (u64, u64) {
-    let mut changeable = 0;
-    let mut on = feature::HIGHDMA | feature::RXCSUM;
-    if features.has::<net::Csum>() {
-        changeable |= feature::HW_CSUM | feature::SG;
-        let any = features.has::<net::Gso>();
-        for (has, bits) in [
-            (any, feature::TSO | feature::TSO_ECN | feature::TSO6),
-            (features.has::<net::HostTso4>(), feature::TSO),
-            (features.has::<net::HostTso6>(), feature::TSO6),
-            (features.has::<net::HostEcn>(), feature::TSO_ECN),
-            (features.has::<net::HostUso>(), feature::GSO_UDP_L4),
-        ] {
-            if has {
-                changeable |= bits;
-            }
-        }
-        on |= changeable | feature::GSO_ROBUST;
-    }
-    if features.has::<net::GuestTso4>() || features.has::<net::GuestTso6>() {
-        on |= feature::GRO_HW;
-    }
-    if can_toggle_gro_hw(features) {
-        changeable |= feature::GRO_HW;
-    }
-    if features.has::<net::CtrlVlan>() {
-        on |= feature::HW_VLAN_CTAG_FILTER;
-    }
-    (on, changeable)
-}
-
 impl Interface {
     /// Makes the interface of a device that has its queues.  May sleep.
     ///
@@ -247,19 +233,29 @@ impl Interface {
         let mut halves = KVec::with_capacity(count, GFP_KERNEL)?;
         for index in 0..count {
             let (rx_queue, tx_queue) = take(dev, queues, index, &options)?;
-            let rx_statistics = Arc::new(RxStatistics::default(), GFP_KERNEL)?;
+            let rx_statistics = Arc::new(RxStatistics::new(), GFP_KERNEL)?;
             let tx_statistics = Arc::new(TxStatistics::default(), GFP_KERNEL)?;
             let state = Tx::new(
                 tx_queue,
                 tx_statistics.clone(),
+                param::napi_tx(),
                 options.layout,
                 options.any_layout,
             );
             tx.push(state, GFP_KERNEL)?;
             halves.push((rx_queue, rx_statistics, tx_statistics), GFP_KERNEL)?;
         }
+        let is_big = receive::is_big(&options.layout, options.longest);
+        let xdp_obstacle = xdp::obstacle(features, is_big, options.any_layout);
+        let xdp_queues = Arc::new(XdpQueues::new(), GFP_KERNEL)?;
         let mut new = NewDevice::new(dev.as_device(), tx)?;
-        let (on, changeable) = stack_features(features);
+        if xdp_obstacle.is_none() {
+            new.set_xdp(options.layout.merges());
+        }
+        let (on, changeable) = stack_features(features, param::csum(), param::gso());
+        if features.has::<net::MrgRxbuf>() {
+            new.show_rx_buffer_size();
+        }
         new.set_features(on, changeable);
         new.set_mtu(mtu.unwrap_or(DEFAULT_MTU), mtu.unwrap_or(MAX_MTU));
         if options.any_layout {
@@ -278,17 +274,34 @@ impl Interface {
                 address[5]
             );
         }
+        let control = if features.has::<net::CtrlVq>() {
+            let control = Control::new(dev, queues, count * PAIR)?;
+            Some(Arc::new(control, GFP_KERNEL)?)
+        } else {
+            None
+        };
+        let coalescer = Coalescer::new(features, control.as_ref(), count)?;
         let mut pairs = KVec::with_capacity(count, GFP_KERNEL)?;
         for (index, (rx_queue, rx_statistics, tx_statistics)) in halves.into_iter().enumerate() {
-            let rx = Rx::new(
+            let mut rx = Rx::new(
                 rx_queue,
                 index as u16,
                 options.layout,
                 options.little_endian,
                 options.longest,
+                xdp_queues.clone(),
                 rx_statistics.clone(),
             );
+            let mut dim = None;
+            if let Some(coalescer) = coalescer.as_ref().filter(|it| it.can_adapt()) {
+                let (made, sampler) = Dim::new(&new, index as u32, coalescer.clone())?;
+                rx.set_sampler(sampler);
+                dim = Some(made);
+            }
             let rx = Napi::new(&new, QueueType::Rx, index as u32, rx)?;
+            if let Some(weight) = param::napi_weight() {
+                rx.set_weight(weight);
+            }
             let tx = Napi::new(&new, QueueType::Tx, index as u32, TxPoll { index })?;
             set_pool(&rx, rings.rx, options.node)?;
             let pair = Pair {
@@ -296,14 +309,10 @@ impl Interface {
                 tx,
                 rx_statistics,
                 tx_statistics,
+                dim,
             };
             pairs.push(pair, GFP_KERNEL)?;
         }
-        let control = if features.has::<net::CtrlVq>() {
-            Some(Control::new(dev, queues, pairs.len() * PAIR)?)
-        } else {
-            None
-        };
         let order = Order::of(features);
         let bus_name = CString::try_from_fmt(fmt!("{}", dev.bus_name()))?;
         Arc::pin_init(
@@ -314,10 +323,16 @@ impl Interface {
                 order,
                 bus_name,
                 max_mtu: mtu,
-                rings,
+                first_rings: rings,
+                rx_size: Atomic::new(rings.rx),
+                tx_size: Atomic::new(rings.tx),
                 pairs,
                 in_use: Atomic::new(channels::first_count(count)),
+                xdp_obstacle,
+                xdp_queues,
                 control,
+                coalescer,
+                counted: Atomic::new(0),
                 steering: Steering::new(limits.hashing)?,
                 filters <- Filters::new(Order::of(dev.features())),
                 stage <- new_mutex!(Stage::New(new)),
@@ -375,9 +390,17 @@ impl Interface {
 
     /// Lets the first `count` pairs work, if they do not yet.  Under the RTNL lock.
     pub(crate) fn enable(&self, count: u32) {
-        for pair in self.pairs.iter().take(count as usize) {
+        let pairs = || self.pairs.iter().take(count as usize);
+        for pair in pairs() {
             // If there is no memory now, the first poll tries again.
             pair.rx.with_disabled(|rx, memory| rx.fill(memory, true));
+        }
+        if self.steers() {
+            for pair in pairs() {
+                pair.rx.with_disabled(|rx, _| rx.renotify());
+            }
+        }
+        for pair in pairs() {
             pair.rx.enable();
             pair.tx.enable();
         }
@@ -388,6 +411,9 @@ impl Interface {
         for pair in &self.pairs {
             pair.tx.disable();
             pair.rx.disable();
+            if let Some(dim) = &pair.dim {
+                dim.cancel();
+            }
         }
         dev.set_carrier(false);
     }
@@ -417,7 +443,7 @@ impl Interface {
                 if let Some(mut queue) = queue {
                     while queue.drain(proof).is_some() {}
                 }
-                tx.reset();
+                transmit::forget(tx);
             });
         }
         if let Some(control) = &self.control {
@@ -426,7 +452,7 @@ impl Interface {
     }
 
     /// Runs `f` on a transmit queue, of whatever stage.
-    fn with_tx(&self, index: usize, f: impl FnOnce(&mut TxGuard<'_>)) {
+    pub(crate) fn with_tx(&self, index: usize, f: impl FnOnce(&mut TxGuard<'_>)) {
         let Some(pair) = self.pairs.get(index) else {
             return;
         };
@@ -459,7 +485,7 @@ impl Interface {
     ///
     /// `EINVAL` if they are not what they were, `ENOMEM`.
     pub(crate) fn resume(&self, dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result {
-        if rings(queues)? != self.rings {
+        if rings(queues)? != self.first_rings {
             dev_err!(dev.as_device(), "came back with queues of another size\n");
             return Err(EINVAL);
         }
@@ -467,7 +493,7 @@ impl Interface {
         for (index, pair) in self.pairs.iter().enumerate() {
             let (rx, tx) = take(dev, queues, index, &options)?;
             pair.rx.with_disabled(|state, _| state.replace(Some(rx)));
-            set_pool(&pair.rx, self.rings.rx, dev.numa_node())?;
+            set_pool(&pair.rx, self.first_rings.rx, dev.numa_node())?;
             self.with_tx(index, |state| state.queue = Some(tx));
         }
         if let Some(control) = &self.control {
@@ -484,6 +510,7 @@ impl Interface {
         self.look_at_link(dev, config::status(dev, self.features));
         self.with_device(|device| {
             let _rtnl = rtnl_lock();
+            self.replay_rings();
             self.set_up(dev, device);
             if device.is_running() {
                 self.open(device);
@@ -520,39 +547,28 @@ impl Interface {
                 .run(CtrlHdr::MAC_ADDR_SET, &address)
                 .or_else(or_refused)?;
         }
-        // After a reset it is on.
-        if can_toggle_gro_hw(features) && device.features() & feature::GRO_HW == 0 {
-            self.set_gro_hw(control, false).or_else(or_refused)?;
+        // After a reset all are on.
+        let offloads = self.wanted_offloads(device);
+        if offloads != GuestOffloads::of_features(features) {
+            self.set_offloads(offloads).or_else(or_refused)?;
+        }
+        if device.features() & feature::RXHASH != 0 {
+            self.set_reports(control, true).or_else(or_refused)?;
         }
         if features.has::<net::CtrlVlan>() {
             self.filters.replay_vlans(control)?;
+        }
+        if let Some(coalescer) = &self.coalescer {
+            coalescer.replay().or_else(or_refused)?;
+        }
+        if features.has::<net::DeviceStats>() {
+            self.look_at_statistics(control).or_else(or_refused)?;
         }
         // Else the stack asks for it when the interface is brought up.
         if device.is_running() {
             self.set_rx_mode(device)?;
         }
         Ok(())
-    }
-
-    /// Has the device put segments together, or not.
-    fn set_gro_hw(&self, control: &Control, on: bool) -> Result {
-        let offloads = GuestOffloads::of_features(self.features).with_gro_hw(on);
-        let data = self.order.guest_offloads(offloads);
-        control.run(CtrlHdr::GUEST_OFFLOADS_SET, &data)
-    }
-
-    /// Changes what the device does for the stack from `now` to `wanted`.  Under the RTNL lock; sleeps.
-    ///
-    /// # Errors
-    ///
-    /// Those of the control queue; nothing has changed then.
-    pub(crate) fn set_features(&self, now: u64, wanted: u64) -> Result {
-        match &self.control {
-            Some(control) if (now ^ wanted) & feature::GRO_HW != 0 => {
-                self.set_gro_hw(control, wanted & feature::GRO_HW != 0)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Tells the device what to let through.  Under the RTNL lock; sleeps.
@@ -628,19 +644,15 @@ impl Interface {
     pub(crate) fn used_buffers(&self, queue: usize) {
         if let Some(pair) = self.pairs.get(queue / PAIR) {
             if queue % PAIR == RX {
+                if let Some(dim) = &pair.dim {
+                    dim.count_event();
+                }
                 pair.rx.schedule();
             } else {
                 pair.tx.schedule();
             }
         } else if let Some(control) = &self.control {
             control.used();
-        }
-    }
-
-    /// Has a transmit queue polled.
-    pub(crate) fn poll_tx(&self, index: usize) {
-        if let Some(pair) = self.pairs.get(index) {
-            pair.tx.schedule();
         }
     }
 
@@ -705,28 +717,12 @@ impl Interface {
         &self.bus_name
     }
 
-    pub(crate) fn rings(&self) -> Rings {
-        self.rings
-    }
-
     pub(crate) fn link_settings(&self) -> LinkSettings {
         *self.settings.lock()
     }
 
     pub(crate) fn set_link_settings(&self, settings: LinkSettings) {
         *self.settings.lock() = settings;
-    }
-
-    pub(crate) fn show_rx(&self, index: usize, values: &mut [u64]) {
-        if let Some(pair) = self.pairs.get(index) {
-            pair.rx_statistics.show(values);
-        }
-    }
-
-    pub(crate) fn show_tx(&self, index: usize, values: &mut [u64]) {
-        if let Some(pair) = self.pairs.get(index) {
-            pair.tx_statistics.show(values);
-        }
     }
 }
 

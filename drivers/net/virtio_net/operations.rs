@@ -5,11 +5,8 @@
 //! C source: `virtnet_netdev` and `virtnet_ethtool_ops` in `drivers/net/virtio_net.c`.
 
 use crate::{
+    coalescing::Coalescer,
     interface::Interface,
-    statistics::{
-        RX_NAMES,
-        TX_NAMES, //
-    },
     transmit::{
         self,
         Tx,
@@ -20,17 +17,28 @@ use kernel::prelude::*;
 use netdev::{
     Channels,
     DeviceRef,
+    Extack,
     LinkSettings,
+    Program,
+    QueueKind,
     Rings,
     RssSizes,
+    RxQueueStatistics,
     SkBuff,
+    StatisticName,
+    Statistics,
     Totals,
     TxOutcome,
+    TxQueueStatistics,
+    XdpFrames,
     ETH_ALEN, //
 };
-use virtio_spec::net::rss::{
-    Fields,
-    Flow, //
+use virtio_spec::net::{
+    coalescing::Settings,
+    rss::{
+        Fields,
+        Flow, //
+    }, //
 };
 
 /// The driver, as the stack sees it.
@@ -39,11 +47,10 @@ pub(crate) struct Operations;
 impl netdev::Operations for Operations {
     type Data = Interface;
     type Tx = Tx;
+    type Moderator = Coalescer;
 
     const NAME: &'static str = "virtio_net";
     const VERSION: &'static str = "1.0.0";
-    const RX_STATISTICS: &'static [&'static str] = RX_NAMES;
-    const TX_STATISTICS: &'static [&'static str] = TX_NAMES;
 
     fn open(dev: &DeviceRef<Self>, interface: &Interface) -> Result {
         interface.open(dev);
@@ -56,13 +63,13 @@ impl netdev::Operations for Operations {
 
     #[inline]
     fn start_xmit(
-        interface: &Interface,
+        _interface: &Interface,
         tx: TxGuard<'_>,
-        index: usize,
+        _index: usize,
         skb: SkBuff,
         more: bool,
     ) -> TxOutcome {
-        transmit::start_xmit(tx, skb, more, || interface.poll_tx(index))
+        transmit::start_xmit(tx, skb, more)
     }
 
     fn totals(interface: &Interface) -> Totals {
@@ -99,6 +106,14 @@ impl netdev::Operations for Operations {
         interface.rings()
     }
 
+    fn set_rings(interface: &Interface, rx: u32, tx: u32) -> Result {
+        interface.set_rings(rx, tx)
+    }
+
+    fn rx_buffer_size(interface: &Interface, index: usize) -> u32 {
+        interface.rx_buffer_size(index)
+    }
+
     fn channels(interface: &Interface) -> Channels {
         interface.channels()
     }
@@ -109,6 +124,39 @@ impl netdev::Operations for Operations {
 
     fn set_features(interface: &Interface, now: u64, wanted: u64) -> Result {
         interface.set_features(now, wanted)
+    }
+
+    fn coalescing(interface: &Interface) -> Settings {
+        interface.coalescing()
+    }
+
+    fn set_coalescing(interface: &Interface, settings: Settings) -> Result {
+        interface.set_coalescing(settings)
+    }
+
+    fn queue_coalescing(interface: &Interface, index: usize) -> Result<Settings> {
+        interface.queue_coalescing(index)
+    }
+
+    fn set_queue_coalescing(interface: &Interface, index: usize, settings: Settings) -> Result {
+        interface.set_queue_coalescing(index, settings)
+    }
+
+    fn set_xdp(
+        dev: &DeviceRef<Self>,
+        interface: &Interface,
+        program: Option<Program>,
+        extack: &mut Extack<'_>,
+    ) -> Result {
+        interface.set_xdp(dev, program, extack)
+    }
+
+    fn xdp_queue(interface: &Interface) -> Option<usize> {
+        interface.xdp_queues.redirect_index()
+    }
+
+    fn xdp_xmit(tx: TxGuard<'_>, frames: &mut XdpFrames<'_>, flush: bool) {
+        transmit::send_frames(tx, frames, flush);
     }
 
     fn rss_sizes(interface: &Interface) -> RssSizes {
@@ -139,11 +187,30 @@ impl netdev::Operations for Operations {
         interface.set_link_settings(settings);
     }
 
-    fn rx_statistics(interface: &Interface, index: usize, values: &mut [u64]) {
-        interface.show_rx(index, values);
+    fn statistic_names(
+        interface: &Interface,
+        kind: QueueKind,
+    ) -> impl Iterator<Item = StatisticName> {
+        interface.statistic_names(kind)
     }
 
-    fn tx_statistics(interface: &Interface, index: usize, values: &mut [u64]) {
-        interface.show_tx(index, values);
+    fn statistics(interface: &Interface, numbers: &mut Statistics<'_>) {
+        interface.show_statistics(numbers);
+    }
+
+    fn rx_queue_statistics(interface: &Interface, index: usize, numbers: &mut RxQueueStatistics) {
+        interface.show_rx_queue(index, numbers);
+    }
+
+    fn tx_queue_statistics(interface: &Interface, index: usize, numbers: &mut TxQueueStatistics) {
+        interface.show_tx_queue(index, numbers);
+    }
+
+    fn base_statistics(
+        interface: &Interface,
+        rx: &mut RxQueueStatistics,
+        tx: &mut TxQueueStatistics,
+    ) {
+        interface.show_base(rx, tx);
     }
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which receive queue a packet comes through, by a hash of it (specification 5.1.9.5.7).
+//! Which receive queue a packet comes through, by a hash of it (specification 5.1.9.5.7), and what is
+//! hashed for the stack (5.1.9.5.6).
 //!
 //! C source: `virtnet_init_default_rss`, `virtnet_commit_rss_command`, `virtnet_get_rxfh`,
 //! `virtnet_set_rxfh`, `virtnet_get_hashflow`, `virtnet_set_hashflow` in `drivers/net/virtio_net.c`.
-//! There a command that fails is no error of `ethtool -X`, and what a user set is gone after a
-//! reset.
+//! There a command that fails is no error of `ethtool -X`, what a user set is gone after a reset, and
+//! a device whose hashes the stack does not want steers no more.
 
 use crate::{
     control::Control,
@@ -23,12 +24,14 @@ use netdev::{
     RssSizes, //
 };
 use virtio_spec::net::{
+    self,
     ctrl::CtrlHdr,
     limits::Hashing,
     rss::{
         default_entry,
         Fields,
         Flow,
+        HashConfig,
         HashTypes,
         RssConfig, //
     }, //
@@ -37,8 +40,11 @@ use virtio_spec::net::{
 /// What the device was told, or is to be.
 struct State {
     types: HashTypes,
+    /// Empty if it does not steer.
     table: KVec<u16>,
     key: KVec<u8>,
+    /// The stack wants hashes.
+    reports: bool,
 }
 
 impl State {
@@ -47,6 +53,7 @@ impl State {
             types: self.types,
             table: KVec::with_capacity(self.table.len(), GFP_KERNEL)?,
             key: KVec::with_capacity(self.key.len(), GFP_KERNEL)?,
+            reports: self.reports,
         };
         copy.table.extend_from_slice(&self.table, GFP_KERNEL)?;
         copy.key.extend_from_slice(&self.key, GFP_KERNEL)?;
@@ -60,25 +67,43 @@ impl State {
         }
     }
 
-    /// Tells the device, which then uses so many pairs.
-    fn send(&self, control: &Control, pairs: u16) -> Result {
+    /// The command that tells the device, which then uses so many pairs if it steers, and its data.
+    fn command(&self, pairs: u16) -> Result<(CtrlHdr, KVec<u8>)> {
         let (table_len, key_len) = (self.table.len() as u16, self.key.len() as u8);
-        let room = RssConfig::size(table_len, key_len);
-        let mut bytes = KVec::from_elem(0, room, GFP_KERNEL)?;
-        let config = RssConfig {
-            types: self.types,
-            table: &self.table,
-            unclassified: 0,
-            pairs,
-            key: &self.key,
+        let steers = table_len != 0;
+        let room = if steers {
+            RssConfig::size(table_len, key_len)
+        } else {
+            HashConfig::size(key_len)
         };
-        let len = config.write(&mut bytes).map_err(|_| EINVAL)?;
-        let bytes = bytes.get(..len).ok_or(EINVAL)?;
-        control.run(CtrlHdr::MQ_RSS_CONFIG, bytes)
+        let mut bytes = KVec::from_elem(0, room, GFP_KERNEL)?;
+        let (command, written) = if steers {
+            let config = RssConfig {
+                types: self.types,
+                table: &self.table,
+                unclassified: 0,
+                pairs,
+                key: &self.key,
+            };
+            (CtrlHdr::MQ_RSS_CONFIG, config.write(&mut bytes))
+        } else {
+            let types = if self.reports {
+                self.types
+            } else {
+                HashTypes::EMPTY
+            };
+            let config = HashConfig {
+                types,
+                key: &self.key,
+            };
+            (CtrlHdr::MQ_HASH_CONFIG, config.write(&mut bytes))
+        };
+        bytes.truncate(written.map_err(|_| EINVAL)?);
+        Ok((command, bytes))
     }
 }
 
-/// The steering of a device that steers by a hash.
+/// The hashing of a device, by which it steers, or which it reports.
 #[pin_data]
 pub(crate) struct Steering {
     supported: HashTypes,
@@ -88,23 +113,23 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// That of a device that can hash as `hashing` says; `None` if it does not steer by that.
+    /// That of a device that can hash as `hashing` says, if it can.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn new(hashing: Option<Hashing>) -> Result<Option<Pin<KBox<Self>>>> {
-        let Some((hashing, table_len)) =
-            hashing.and_then(|hashing| Some((hashing, hashing.table_len?)))
-        else {
+        let Some(hashing) = hashing else {
             return Ok(None);
         };
+        let table_len = hashing.table_len.unwrap_or(0);
         let mut key = KVec::from_elem(0, hashing.key_size.into(), GFP_KERNEL)?;
         rss_key(&mut key);
         let state = State {
             types: hashing.types,
             table: KVec::from_elem(0, table_len.into(), GFP_KERNEL)?,
             key,
+            reports: false,
         };
         let this = KBox::pin_init(
             pin_init!(Self {
@@ -139,18 +164,45 @@ impl Steering {
         change: impl FnOnce(&mut State) -> Result,
     ) -> Result {
         let mut next = self.state.lock().try_clone()?;
+        let reported = next.reports;
         change(&mut next)?;
-        next.send(control, pairs)?;
+        // Nobody wants hashes, nobody wanted any.
+        if !next.table.is_empty() || next.reports || reported {
+            let (command, data) = next.command(pairs)?;
+            control.run(command, &data)?;
+        }
         *self.state.lock() = next;
         Ok(())
     }
 }
 
 impl Interface {
+    /// Whether the device steers by a hash.
+    pub(crate) fn steers(&self) -> bool {
+        self.features.has::<net::Rss>()
+    }
+
+    /// Has the device report hashes to the stack, or not.  One that steers by them goes on with that.
+    /// Under the RTNL lock; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if it does not hash, `ENOMEM`, and those of the control queue.
+    pub(crate) fn set_reports(&self, control: &Control, on: bool) -> Result {
+        let steering = self.steering.as_ref().ok_or(EOPNOTSUPP)?;
+        if self.steers() {
+            return Ok(());
+        }
+        steering.change(control, self.pairs_in_use() as u16, |state| {
+            state.reports = on;
+            Ok(())
+        })
+    }
+
     /// Steering, how to tell the device of it, and how many pairs there are.
     fn steering_now(&self) -> Result<(Pin<&Steering>, &Control, u16)> {
         let steering = self.steering.as_ref().ok_or(EOPNOTSUPP)?;
-        let control = self.control.as_ref().ok_or(EOPNOTSUPP)?;
+        let control = self.control.as_deref().ok_or(EOPNOTSUPP)?;
         Ok((steering.as_ref(), control, self.pairs_in_use() as u16))
     }
 
@@ -184,6 +236,9 @@ impl Interface {
     /// `EOPNOTSUPP` if the device does not steer by a hash; as [`Steering::set_pairs`].
     pub(crate) fn set_rss(&self, table: Option<&[u32]>, key: Option<&[u8]>) -> Result {
         let (steering, control, pairs) = self.steering_now()?;
+        if table.is_some() && !self.steers() {
+            return Err(EOPNOTSUPP);
+        }
         steering.change(control, pairs, |state| {
             for (to, from) in state.table.iter_mut().zip(table.unwrap_or_default()) {
                 *to = u16::try_from(*from).map_err(|_| EINVAL)?;
@@ -223,11 +278,11 @@ impl Interface {
         control: &Control,
         pairs: u32,
     ) -> Result {
-        if let Some(steering) = &self.steering {
+        if let Some(steering) = self.steering.as_ref().filter(|_| self.steers()) {
             // Each of the two commands undoes the other.
             return steering.set_pairs(control, pairs as u16, device.has_rss_of_user());
         }
-        if !self.features.has::<virtio_spec::net::Mq>() {
+        if !self.features.has::<net::Mq>() {
             return Err(EOPNOTSUPP);
         }
         let most = self.pairs.len() as u16;
@@ -250,9 +305,24 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_table_does_not_steer() -> Result {
+    fn who_has_no_table_hashes_for_the_stack_alone() -> Result {
         assert!(Steering::new(None)?.is_none());
-        assert!(Steering::new(hashing(None))?.is_none());
+        let steering = Steering::new(hashing(None))?.ok_or(EINVAL)?;
+        let mut state = steering.state.lock();
+        for (reports, types) in [(false, 0), (true, 0x3f)] {
+            state.reports = reports;
+            let (command, data) = state.command(1)?;
+            assert!(command == CtrlHdr::MQ_HASH_CONFIG && data.len() == 13 + 40);
+            assert!(data.get(..4) == Some(&[types, 0, 0, 0]));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn who_steers_does_so_whoever_wants_hashes() -> Result {
+        let steering = Steering::new(hashing(Some(8)))?.ok_or(EINVAL)?;
+        let (command, data) = steering.state.lock().command(1)?;
+        assert!(command == CtrlHdr::MQ_RSS_CONFIG && data.first() == Some(&0x3f));
         Ok(())
     }
 
