@@ -26,6 +26,6 @@ $$(obj)/$(1:.o=.rustdoc): $$(src)/$(1:.o=.rs) $$(obj)/$(1) FORCE
 	+$$(call if_changed,rustdoc)
 endef
 
-$(foreach c,virtio_spec virtqueue virtio_ring virtio pci_ext block_mq hw_random netdev,\
+$(foreach c,virtio_spec virtqueue virtio_ring virtio pci_ext block_mq hw_random netdev balloon,\
 	$(eval $(call rustdoc,$(crate-object-$(c)))))
 endif

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages on their way into a balloon or out of it, and the queues that tell the device.
+//!
+//! Specification: 5.5.6.  C: `fill_balloon`, `leak_balloon` and `tell_host` in
+//! `drivers/virtio/virtio_balloon.c`.
+
+use crate::{
+    list::PageList,
+    pages::Balloon, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    sync::Arc, //
+};
+use virtio::{
+    lifecycle::{
+        Configured,
+        Quiesced, //
+    },
+    packets::{
+        AddError,
+        DataDirection,
+        Packet,
+        PacketQueue,
+        Place, //
+    },
+    queue::{
+        Notification,
+        Queues, //
+    },
+};
+use virtio_bindings as bindings;
+use virtio_spec::balloon::{
+    pfn::ARRAY_LEN,
+    Wire, //
+};
+
+/// What becomes of pages that are not on their way any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// They are the kernel's again.
+    Free,
+    /// They are in the balloon.
+    Keep,
+}
+
+/// Pages, and their numbers as the device reads them.
+///
+/// # Invariants
+///
+/// `len` is at most the length of `words`; `moved` is a page if `pages` has it, and else to be
+/// compared only.
+#[pin_data(PinnedDrop)]
+struct Inner {
+    #[pin]
+    pages: PageList,
+    fate: Fate,
+    moved: Option<NonNull<bindings::page>>,
+    words: [u32; ARRAY_LEN],
+    len: usize,
+    balloon: Arc<Balloon>,
+}
+
+// SAFETY: Pages belong to no thread.
+unsafe impl Send for Inner {}
+
+impl Inner {
+    /// The pages go where they belong.
+    fn settle(self: Pin<&mut Self>) {
+        let this = self.project();
+        match *this.fate {
+            Fate::Free => this.pages.free(),
+            Fate::Keep => this.balloon.insert(this.pages),
+        }
+        *this.fate = Fate::Free;
+        *this.moved = None;
+        *this.len = 0;
+    }
+
+    /// Appends the numbers of `page`.  False if it has none, or there is no room.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a page.
+    #[inline]
+    unsafe fn number(self: Pin<&mut Self>, wire: Wire, page: NonNull<bindings::page>) -> bool {
+        let this = self.project();
+        // SAFETY: By the contract.
+        let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
+        let room = this.words.get_mut(*this.len..).unwrap_or_default();
+        match this.balloon.units().write(wire, pfn as u64, room) {
+            Some(count) => {
+                // INVARIANT: There was room.
+                *this.len += count;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Inner {
+    fn drop(self: Pin<&mut Self>) {
+        self.settle();
+    }
+}
+
+/// An array without pages.
+pub struct Idle(Pin<KBox<Inner>>);
+
+/// Pages that the device is to take.  Dropped, they are free: it never knew of them, or was reset.
+pub struct Inflating(Pin<KBox<Inner>>);
+
+/// Pages that the device is to give back.  Dropped, they are in the balloon again.
+pub struct Deflating(Pin<KBox<Inner>>);
+
+/// A transfer to which the device has said yes.  Dropped, it is as if finished.
+pub struct Acked<T>(Pin<KBox<Inner>>, PhantomData<T>);
+
+impl Idle {
+    /// An array for pages of `balloon`.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(balloon: &Arc<Balloon>) -> Result<Self> {
+        // INVARIANT: Empty.
+        let inner = pin_init!(Inner {
+            pages <- PageList::new(),
+            fate: Fate::Free,
+            moved: None,
+            words: [0; ARRAY_LEN],
+            len: 0,
+            balloon: balloon.clone(),
+        });
+        Ok(Self(KBox::pin_init(inner, GFP_KERNEL)?))
+    }
+
+    /// Allocates at most `count` pages for the device, fewer if there are not so many or no more
+    /// fit.  Sleeps, and may have pages moved.
+    ///
+    /// # Errors
+    ///
+    /// The array, if there is no page.
+    pub fn inflate(mut self, wire: Wire, count: usize) -> Result<Inflating, Self> {
+        let most = self.0.balloon.units().pages_per_array();
+        for _ in 0..count.min(most) {
+            // SAFETY: No preconditions.
+            let Some(page) = NonNull::new(unsafe { bindings::balloon_page_alloc() }) else {
+                break;
+            };
+            // SAFETY: A page, allocated just now.
+            unsafe {
+                if !self.0.as_mut().number(wire, page) {
+                    bindings::virtio_put_page(page.as_ptr());
+                    break;
+                }
+                self.0.as_mut().project().pages.push(page);
+            }
+        }
+        if self.0.pages.len() == 0 {
+            return Err(self);
+        }
+        Ok(Inflating(self.0))
+    }
+
+    /// Takes at most `count` pages out of the balloon, fewer if no more fit.  Any context.
+    ///
+    /// # Errors
+    ///
+    /// The array, if there is no page but such as are being moved.
+    pub fn deflate(mut self, wire: Wire, count: usize) -> Result<Deflating, Self> {
+        let most = self.0.balloon.units().pages_per_array();
+        let this = self.0.as_mut().project();
+        this.balloon.take(this.pages, count.min(most));
+        if self.0.pages.len() == 0 {
+            return Err(self);
+        }
+        *self.0.as_mut().project().fate = Fate::Keep;
+        let this = self.0.as_mut().project();
+        let units = this.balloon.units();
+        this.pages.for_each(|page| {
+            // SAFETY: A page, of the list.
+            let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
+            let room = this.words.get_mut(*this.len..).unwrap_or_default();
+            // It had a number when it went in, and there is room for all.
+            // INVARIANT: As many were written.
+            *this.len += units.write(wire, pfn as u64, room).unwrap_or(0);
+        });
+        Ok(Deflating(self.0))
+    }
+
+    /// Takes a reference to `page`, which is a page that another one is moved to.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a page whose `lru` nobody uses until the transfer is over.
+    ///
+    /// # Errors
+    ///
+    /// The array, if the page has no number.
+    pub(crate) unsafe fn inflate_with(
+        mut self,
+        wire: Wire,
+        page: NonNull<bindings::page>,
+    ) -> Result<Inflating, Self> {
+        // SAFETY: By the contract.
+        unsafe {
+            if !self.0.as_mut().number(wire, page) {
+                return Err(self);
+            }
+            bindings::virtio_get_page(page.as_ptr());
+            self.0.as_mut().project().pages.push(page);
+        }
+        *self.0.as_mut().project().moved = Some(page);
+        Ok(Inflating(self.0))
+    }
+
+    /// As above, of the page that is moved, to which it takes none.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a page.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) unsafe fn deflate_with(
+        mut self,
+        wire: Wire,
+        page: NonNull<bindings::page>,
+    ) -> Result<Deflating, Self> {
+        // SAFETY: By the contract.
+        if !unsafe { self.0.as_mut().number(wire, page) } {
+            return Err(self);
+        }
+        *self.0.as_mut().project().moved = Some(page);
+        Ok(Deflating(self.0))
+    }
+}
+
+impl<T: Transfer> Acked<T> {
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        self.0.pages.len()
+    }
+
+    /// Whether it is of a [`Migration`](crate::Migration).
+    pub fn is_migration(&self) -> bool {
+        self.0.moved.is_some()
+    }
+
+    /// As if a device had used it.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn for_test(transfer: T) -> Self {
+        transfer.acked(Proof(()))
+    }
+
+    pub(crate) fn moved(&self) -> Option<NonNull<bindings::page>> {
+        self.0.moved
+    }
+
+    /// The pages are in the balloon, or the kernel's.  May be called in any context.
+    pub fn finish(mut self) -> Idle {
+        self.0.as_mut().settle();
+        Idle(self.0)
+    }
+}
+
+impl Acked<Inflating> {
+    /// Gives the references back of pages that the kernel puts into the balloon itself.
+    pub(crate) fn give_back(mut self) -> Idle {
+        *self.0.as_mut().project().fate = Fate::Free;
+        self.finish()
+    }
+}
+
+/// Pages that a device can be told of.
+pub trait Transfer: Packet {
+    /// How many pages there are.
+    fn pages(&self) -> usize;
+
+    /// The device does not know of them: they are as before.
+    fn cancel(self) -> Idle;
+
+    /// The device has said yes.
+    #[doc(hidden)]
+    fn acked(self, _proof: Proof) -> Acked<Self>;
+}
+
+/// That a device has used an array: only a [`TransferQueue`] can have it.
+#[doc(hidden)]
+pub struct Proof(());
+
+macro_rules! transfer {
+    ($name:ident, $fate:expr) => {
+        impl Transfer for $name {
+            fn pages(&self) -> usize {
+                self.0.pages.len()
+            }
+
+            fn cancel(mut self) -> Idle {
+                self.0.as_mut().settle();
+                Idle(self.0)
+            }
+
+            fn acked(mut self, _proof: Proof) -> Acked<Self> {
+                *self.0.as_mut().project().fate = $fate;
+                Acked(self.0, PhantomData)
+            }
+        }
+
+        // SAFETY: A pinned box stays where it is, and nobody reaches it while it is apart; both
+        // conversions are its own.
+        unsafe impl Packet for $name {
+            const DIRECTION: DataDirection = DataDirection::Readable;
+            const MAPS_ITSELF: bool = false;
+
+            #[inline]
+            fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
+                f(place(&self.0))
+            }
+
+            #[inline]
+            fn only_piece(&self) -> Option<Place> {
+                Some(place(&self.0))
+            }
+
+            fn into_raw(self) -> (NonNull<c_void>, u16) {
+                // SAFETY: Not moved: the box is put together again around the same memory.
+                let inner = unsafe { Pin::into_inner_unchecked(self.0) };
+                (NonNull::from(KBox::leak(inner)).cast(), 0)
+            }
+
+            unsafe fn from_raw(data: NonNull<c_void>, _word: u16) -> Self {
+                // SAFETY: By the contract, a pinned box that was taken apart.
+                Self(unsafe { Pin::new_unchecked(KBox::from_raw(data.as_ptr().cast())) })
+            }
+        }
+    };
+}
+
+transfer!(Inflating, Fate::Keep);
+transfer!(Deflating, Fate::Free);
+
+/// Where the numbers are.
+#[inline]
+fn place(inner: &Inner) -> Place {
+    let bytes = inner.len * size_of::<u32>();
+    Place::Linear(NonNull::from(&inner.words).cast(), bytes as u32)
+}
+
+/// A queue that tells the device of pages.
+///
+/// Operations need `&mut`.
+pub struct TransferQueue<T: Transfer>(PacketQueue<T>);
+
+impl<T: Transfer> TransferQueue<T> {
+    /// Takes queue `index` for transfers.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is no such queue, or it was taken before; `ENOMEM`.
+    pub fn new(dev: &Configured<'_>, queues: &mut Queues<'_>, index: usize) -> Result<Self> {
+        Ok(Self(queues.take_packets(dev, index, 1)?))
+    }
+
+    /// Lends `transfer` to the device, which sees it after the next kick.  Any context.
+    ///
+    /// # Errors
+    ///
+    /// Why not; the transfer comes back.
+    pub fn add(&mut self, transfer: T) -> Result<(), AddError<T>> {
+        self.0.add(transfer)
+    }
+
+    /// Makes what was added visible; the notification, if one is due, is the caller's to send.
+    pub fn kick(&mut self) -> Option<Notification> {
+        self.0.kick()
+    }
+
+    /// Takes the next transfer to which the device has said yes.  Any context.
+    pub fn get(&mut self) -> Option<Acked<T>> {
+        let (transfer, _) = self.0.get()?;
+        Some(transfer.acked(Proof(())))
+    }
+
+    /// Takes back a transfer that the device has not used before it was reset.
+    pub fn drain(&mut self, proof: &Quiesced<'_>) -> Option<T> {
+        self.0.drain(proof)
+    }
+
+    /// Whether the queue takes and gives nothing any more: broken by the device, or reset.
+    pub fn is_broken(&self) -> bool {
+        self.0.is_broken()
+    }
+}
