@@ -108,13 +108,13 @@ def argv(instance: Instance, staged: Path, logs: Path, limit: float, long: bool)
 
 
 def failure_of_qemu(logs: Path) -> str | None:
-    """How QEMU failed in a guest with its logs below LOGS, before the guest had a module; `None` if it did not."""
+    """How QEMU failed by itself in a guest with its logs below LOGS; `None` if it did not."""
     for path in logs.rglob("console.log"):
         text = console.read(path)
         if console.stale_breakpoint(text):
             return "ran a breakpoint that was gone"
         if console.died_of_qemu(text, console.read(path.with_name("qemu.stderr"))):
-            return "failed an assertion"
+            return "failed an assertion of its own"
     return None
 
 
@@ -129,8 +129,8 @@ def run_one(instance: Instance, staged: Path, long: bool) -> list[Outcome]:
     arguments = argv(instance, staged, log.parent, guest_limit, long)
     status = command.execute(arguments, log, environment, limit)
     if failure := failure_of_qemu(log.parent):
-        # Nothing of ours was there yet.  Once is enough: it is seen in one guest of thousands.
-        print(f"# {instance.name}: QEMU {failure}, before there was a module; started again", flush=True)
+        # Nothing of ours has a part in it.  Once is enough: it is seen in one guest of hundreds.
+        print(f"# {instance.name}: QEMU {failure}; started again", flush=True)
         status = command.execute(arguments, log, environment, limit)
     took = time.monotonic() - begin
     parser = ktap.parse(log.read_text(errors="replace"))

@@ -72,7 +72,11 @@ class Splats(unittest.TestCase):
         self.assertTrue(died_of_qemu(early, ASSERTION))
         self.assertFalse(died_of_qemu(early, ""))
         self.assertFalse(died_of_qemu(early, "qemu-system-x86_64: virtio: zero sized buffers are not allowed\n"))
-        self.assertFalse(died_of_qemu(early + "[    3.1] virtio_ring: loading out-of-tree module\n", ASSERTION))
+        late = early + "[    3.1] virtio_ring: loading out-of-tree module\n"
+        self.assertTrue(died_of_qemu(late, ASSERTION))
+        other = "qemu-system-x86_64: ../hw/virtio/virtio.c:9: virtio_reset: Assertion `!vdev->started' failed.\n"
+        self.assertTrue(died_of_qemu(early, other))
+        self.assertFalse(died_of_qemu(late, other))
 
     def test_sick(self) -> None:
         for line in SICK:
