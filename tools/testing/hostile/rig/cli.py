@@ -24,10 +24,23 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def swaps(stack: str, words: list[str]) -> dict[str, str]:
+    """Whose drivers are not as STACK has them by default: those on trial, and those that WORDS name."""
+    found = dict.fromkeys(modules.EXPERIMENTAL, stack)
+    for word in words:
+        name, _, whose = word.partition("=")
+        if name not in workload.DRIVERS.values() or whose not in scenario.STACKS:
+            drivers = ", ".join(sorted(workload.DRIVERS.values()))
+            raise UserError(f"--swap {word}: write DRIVER=c or DRIVER=rust, with one of {drivers}.")
+        found[name] = whose
+    return found
+
+
 def prepared(options: argparse.Namespace, stack: str) -> runner.Options:
     """How OPTIONS want cases to be run on STACK."""
     how = runner.Options(stack=stack, kernel=options.kernel, program=backend.build())
     how.modules = build.output_directory(options.kernel)
+    how.swaps = swaps(stack, getattr(options, "swap", []))
     return how
 
 
@@ -38,7 +51,10 @@ def report(cases: list[Case], how: runner.Options, first: int = 1) -> int:
     for number, (case, verdict) in enumerate(runner.run(cases, how), first):
         good = verdict.good(case.scenario.expected)
         bad += not good
-        if case.scenario.path.parent == scenario.SCENARIOS:
+        driver = workload.DRIVERS[case.scenario.device]
+        # The table has one column for each language, and no mixtures.
+        pure = how.swaps.get(driver, how.stack) == how.stack
+        if pure and case.scenario.path.parent == scenario.SCENARIOS:
             results.put(how.stack, case, verdict)
         print(f"{'ok' if good else 'not ok'} {number} {case.name} # {verdict.text()}", flush=True)
     return bad
@@ -89,9 +105,12 @@ def tabulate(options: argparse.Namespace) -> int:
             print(f"# {stack}")
             report(missing, how)
     left_out = [one for one in scenarios if one.injector == "none"]
-    text = table.markdown(chosen, left_out, table.Results(options.kernel))
+    results = table.Results(options.kernel)
+    text = table.markdown(chosen, left_out, results)
     print(text)
-    print(f"written to {paths.shown(table.write(text))}", file=sys.stderr)
+    page = table.page(chosen, left_out, results, options.kernel)
+    for path in (table.write(text, "table.md"), table.write(page, "table.rst")):
+        print(f"written to {paths.shown(path)}", file=sys.stderr)
     return 0
 
 
@@ -146,6 +165,14 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--kernel", choices=paths.FLAVOURS, default="debug", help="guest kernel (default: debug)")
         if name in ("run", "replay", "fuzz"):
             one.add_argument("--stack", choices=scenario.STACKS, default="rust", help="whose modules (default: rust)")
+        if name in ("run", "replay", "fuzz"):
+            one.add_argument(
+                "--swap",
+                action="append",
+                default=[],
+                metavar="DRIVER=c|rust",
+                help="another driver than the stack's (default: all are the stack's, those on trial too)",
+            )
         if name in ("run", "table"):
             one.add_argument("case", nargs="*", metavar="CASE", help="part of a case's name (default: all)")
         return one

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from guest import console, modules, paths
@@ -33,6 +33,8 @@ class Options:
     program: Path = Path()
     log: Path = paths.BUILD / "hostile/log"
     kmemleak: bool = False
+    # Drivers that are another's than the stack's by default.
+    swaps: dict[str, str] = field(default_factory=dict)
 
 
 def run_case(session: Session, device: injector.Device) -> Verdict:
@@ -84,6 +86,7 @@ def in_one_guest(cases: list[Case], options: Options) -> Iterator[tuple[Case, Ve
     drivers = sorted({workload.DRIVERS[case.scenario.device] for case in cases})
     config: Config = configuration(options.stack, options.kernel, drivers, GUEST_SECONDS)
     config.modules = options.modules
+    config.swaps = {name: whose for name, whose in options.swaps.items() if name in drivers}
     config.kmemleak = options.kmemleak
     prune(options.log)
     logs = options.log / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.stack}-{cases[0].name}"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Results of cases, kept in build/hostile, and the table made of them."""
 
+import csv
 import fcntl
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from guest import paths
 
 from rig.scenario import STACKS, Case, Scenario
-from rig.verdict import Verdict
+from rig.verdict import SURVIVED, Verdict
 
 DIRECTORY = paths.BUILD / "hostile"
 
@@ -76,9 +78,57 @@ def markdown(cases: list[Case], left_out: list[Scenario], results: Results) -> s
     return "\n".join(lines)
 
 
-def write(text: str) -> Path:
-    """Keep the table; returns where."""
+# The page of the documentation that comes out of the table; times are left out, so that it changes with verdicts alone.
+PAGE = """\
+.. SPDX-License-Identifier: GPL-2.0
+
+======================================
+What hostile devices do to the drivers
+======================================
+
+Made by ``tools/testing/hostile/hostile table``, as ``build/hostile/table.rst``, on the {kernel} kernel
+(:doc:`testing`).  Not survived: *hang*, *splat*, *corruption*, *lost*.  Survived: unaffected, recovered (errors,
+then it worked again) or failed (errors, in bounded time).  {counts}
+
+.. csv-table::
+   :header: "Row", "Case", "What the device does", "C", "Rust"
+   :widths: 5, 25, 40, 15, 15
+
+{rows}
+What cannot be had on the machines where this is tested, and where it is tried instead:
+
+.. csv-table::
+   :header: "Row", "What", "Why not"
+   :widths: 5, 40, 55
+
+{left_out}"""
+
+
+def _rows(rows: list[list[str]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    return "".join(f"   {line}\n" for line in stream.getvalue().splitlines())
+
+
+def page(cases: list[Case], left_out: list[Scenario], results: Results, kernel: str) -> str:
+    """The table as a page of the documentation."""
+    rows = []
+    survived = {"c": 0, "rust": 0}
+    for case in cases:
+        row = [str(case.scenario.row), f"``{case.name}``", case.scenario.title]
+        for stack in survived:
+            verdict = results.get(stack, case)
+            survived[stack] += verdict is not None and verdict.word == SURVIVED
+            row.append("not run" if verdict is None else verdict.way or f"*{verdict.word}*")
+        rows.append(row)
+    counts = f"Of {len(cases)} cases, C survives {survived['c']} and Rust {survived['rust']}."
+    reasons = [[str(one.row), one.title, one.why] for one in left_out]
+    return PAGE.format(kernel=kernel, counts=counts, rows=_rows(rows), left_out=_rows(reasons))
+
+
+def write(text: str, name: str) -> Path:
+    """Keep the table as NAME; returns where."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    path = DIRECTORY / "table.md"
+    path = DIRECTORY / name
     path.write_text(text)
     return path

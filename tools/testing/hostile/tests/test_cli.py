@@ -5,6 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from guest.errors import UserError
 from rig import cli, runner, scenario
 
 
@@ -18,3 +19,15 @@ class Ours(unittest.TestCase):
             (directory / "virtio-rng.ko").touch()
             (directory / "virtio_blk.ko").touch()
             self.assertEqual({case.scenario.device for case in cli.ours(cases, how)}, {"rng", "blk"})
+
+
+class Swaps(unittest.TestCase):
+    def test_drivers_are_of_the_stack_those_on_trial_too(self) -> None:
+        for stack in scenario.STACKS:
+            self.assertEqual(set(cli.swaps(stack, []).values()) - {stack}, set())
+        self.assertEqual(cli.swaps("rust", ["virtio_blk=c"])["virtio_blk"], "c")
+
+    def test_nobody_swaps_what_no_case_uses(self) -> None:
+        for word in ("virtio_pci=c", "virtio_net", "virtio_net=go"):
+            with self.assertRaises(UserError):
+                cli.swaps("rust", [word])
