@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from guest import kernel, paths
+from guest import kernel, modules, paths
 from guest.errors import UserError
 from guest.run import Config, Guest
 
@@ -73,6 +73,8 @@ def configuration(boot: Boot, side: Side, raw: Path) -> Config:
     return Config(
         command="set -e\n" + boot.command + SYMBOLS,
         stack=side.stack,
+        # A driver on trial is ours only if that is asked for.
+        swaps={name: side.stack for name in sorted(boot.driver) if name in modules.EXPERIMENTAL},
         modules=side.modules,
         more_modules=list(boot.modules),
         smp=str(boot.smp),

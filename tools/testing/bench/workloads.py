@@ -125,9 +125,106 @@ def _drive_balloon(guest: Guest) -> None:
         guest.send("done")
 
 
+# Bytes of a packet, the 4 of its checksum not counted; packets that are sent at a time; packets in a region.
+NET_SIZES = (60, 1514)
+NET_BURSTS = (1, 32)
+NET_COUNT = 4096
+NET_STREAM_KIB = 4096
+
+# How the guest's shell finds interfaces, and has the kernel's own generator send.
+NET_FUNCTIONS = r"""
+modprobe -a virtio_net e1000 pktgen
+[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+device() { basename "$(dirname "$(grep -lx "52:54:00:00:00:$1" /sys/class/net/*/address)")"; }
+# bring_up NUMBER: and wait for a link
+bring_up() {
+	ip link set "$(device "$1")" up
+	for _ in $(seq 50); do
+		! grep -qx 1 "/sys/class/net/$(device "$1")/carrier" || return 0
+		sleep 0.2
+	done
+	return 1
+}
+# generate INTERFACE TO SIZE BURST COUNT
+generate() {
+	echo rem_device_all >/proc/net/pktgen/kpktgend_0
+	echo "add_device $1" >/proc/net/pktgen/kpktgend_0
+	for word in "count $5" "clone_skb $5" "pkt_size $3" "burst $4" "delay 0" "dst 10.9.9.9" \
+		"dst_mac 52:54:00:00:00:$2"; do
+		echo "$word" >"/proc/net/pktgen/$1"
+	done
+	echo start >/proc/net/pktgen/pgctrl
+	grep -q "^Result: OK" "/proc/net/pktgen/$1"
+}
+# measure NAME INTERFACE TO SIZE BURST COUNT: the first time is for the caches of the kernel
+measure() {
+	generate "$2" "$3" "$4" "$5" 512
+	/guest/load begin
+	generate "$2" "$3" "$4" "$5" "$6"
+	/guest/load end "$1" "$6"
+}
+"""
+
+
+def net() -> Boot:
+    """virtio-net, split and packed: packets that go to a sink, packets that another card sends, a stream of TCP."""
+    qemu: list[str] = []
+    commands = [NET_FUNCTIONS]
+    for index, packed in enumerate((False, True)):
+        layout = layout_name(packed, True, 1)
+        # The device sends what it was told of at once, at a time that is a matter of instructions alone.
+        properties = f"disable-legacy=on,ioeventfd=off,tx=timer,x-txtimer=1,packed={'on' if packed else 'off'}"
+
+        def card(number: int, backend: str, properties: str = properties, index: int = index) -> list[str]:
+            mac = f"mac=52:54:00:00:00:{index}{number},addr={8 + 8 * index + number:#x}"
+            name = f"n{index}{number}"
+            return ["-netdev", f"{backend},id={name}", "-device", f"{properties},netdev={name},{mac}"]
+
+        virtio = f"virtio-net-pci,{properties}"
+        qemu += card(0, "user,restrict=on,ipv6=off", virtio)
+        qemu += card(1, f"hubport,hubid={2 * index}", virtio)
+        qemu += card(2, f"hubport,hubid={2 * index}", "e1000")
+        # QEMU's two ends of a wire stall with packed rings and event indices, with any driver.
+        wire = f"{virtio},event_idx={'off' if packed else 'on'}"
+        qemu += card(3, f"hubport,hubid={2 * index + 1}", wire)
+        qemu += card(4, f"hubport,hubid={2 * index + 1}", wire)
+        commands += [f"for at in 0 2 1; do bring_up {index}$at; done"]
+        for size, burst in itertools.product(NET_SIZES, NET_BURSTS):
+            for name, sender, to in (("tx", 0, 0), ("rx", 2, 1)):
+                region = f"net-{name}-{size}-burst{burst}@{layout}"
+                commands.append(f"measure {region} $(device {index}{sender}) {index}{to} {size} {burst} {NET_COUNT}")
+        commands.append(_net_stream(index, layout))
+    return Boot("net", frozenset({"virtio_net"}), tuple(qemu), "\n".join(commands), modules=("e1000", "pktgen"))
+
+
+def _net_stream(index: int, layout: str) -> str:
+    """TCP between two devices, one of which is in a name space of its own; per KiB.
+
+    Who listens has an input that does not end: else it would say at once that nothing more comes from it.
+    """
+    return f"""
+[ -e /tmp/open ] || mkfifo /tmp/open
+unshare -n nc -l -p 5000 <>/tmp/open >/dev/null & peer=$!
+sleep 1
+here=$(device {index}3) there=$(device {index}4)
+ip link set $there netns $peer
+nsenter -t $peer -n ip addr add 10.{index}.0.2/24 dev $there
+nsenter -t $peer -n ip link set $there up
+ip addr add 10.{index}.0.1/24 dev $here
+ip link set $here up
+ping -c 2 10.{index}.0.2 >/dev/null
+/guest/load begin
+head -c {NET_STREAM_KIB << 10} /dev/zero | nc 10.{index}.0.2 5000
+wait $peer
+/guest/load end net-tcp-stream@{layout} {NET_STREAM_KIB}
+ip link set $here down
+"""
+
+
 WORKLOADS: dict[str, Callable[[], list[Boot]]] = {
     "rng": lambda: [rng()],
     "balloon": lambda: [balloon()],
     "blk": lambda: [blk(1)],
     "blk-2q": lambda: [blk(2)],
+    "net": lambda: [net()],
 }
