@@ -24,8 +24,9 @@ SIZE = 16 * MIB
 PATIENCE = 60
 SYSFS = "/sys/block/vda"
 # Requests that wait together for a device that is slow, and how many bytes a second that does: two seconds a request,
-# which is longer than a slow guest takes to ask for the next.
-LATE = 6
+# which is longer than a slow guest takes to ask for the next.  The last would be done 20 seconds after the first: long
+# after the device is told again (2 to 4 seconds) and reset (5 to 7 more).
+LATE = 10
 SLOW = 2048
 
 

@@ -125,7 +125,8 @@ def driver_unloaded_and_loaded(world: World) -> None:
     """The driver is unloaded as soon as nobody has the disk open, which it is not before, and loaded again."""
     for _ in range(ROUNDS):
         disk = f"/dev/$(basename $(dirname $(grep -lx {SERIAL} /sys/block/vd*/serial)))"
-        world.shell(f"sleep 1000 <{disk} & echo $! >/tmp/user")
+        # Opened by the shell itself: it is open when the command has ended.
+        world.shell(f"exec 3<{disk}; sleep 1000 <&3 & echo $! >/tmp/user; exec 3<&-")
         world.load.hold()
         world.shell("! rmmod virtio_blk 2>/dev/null")
         world.shell("kill $(cat /tmp/user)")

@@ -145,7 +145,9 @@ def case(disk: Disk) -> Callable[[World], None]:
 
 def polled(world: World) -> None:
     """One of two queues is polled: io_uring asks for it, and it is used."""
-    world.shell("modprobe -r virtio_blk && modprobe virtio_blk poll_queues=1")
+    # Whoever looks at disks that were written, as udev does, has them open for a moment.
+    world.shell.wait("modprobe -r virtio_blk", PATIENCE)
+    world.shell("modprobe virtio_blk poll_queues=1")
     world.shell.wait(f"[ $(ls -d /sys/block/vd* | wc -l) -eq {len(disks())} ]", PATIENCE)
     for disk in disks():
         if disk.queues == 1:

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Several pairs of queues of the Rust network driver, on a tap device of the host: `ethtool -L` under load, resets;
-packets put together by the device or not (`ethtool -K`); with rss=on, packets steered by a hash (`ethtool -X`).
+packets put together by the device or not (`ethtool -K`); programs of XDP, which take queues; with rss=on, packets
+steered by a hash (`ethtool -X`); with hash=on, hashes for the stack (`ethtool -K rxhash`).
 
 Skipped where tap devices cannot be made: that takes root, and /dev/net/tun.
 
 # guest *: --swap virtio_net=rust --root full --timeout 600
 # guest split: --kernel release
 # guest packed-4cpu: --kernel release --smp 4 --qemu "-global virtio-net-pci.packed=on"
-# guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on"
+# guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on -global virtio-net-pci.hash=on"
+# guest hash: --kernel release --qemu "-global virtio-net-pci.hash=on"
 # long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
@@ -18,11 +20,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from guest import ksft
 from guest.ksft import Shell
 from guest.run import Config, Guest
 
+PROGRAM = Path(__file__).resolve().parent / "programs/net_xdp.py"
 # Seconds until something is as it should be: the debug kernel under TCG, on a busy host.
 PATIENCE = 60
 PAIRS = 4
@@ -43,6 +47,13 @@ class Echo(socketserver.StreamRequestHandler):
 
 socketserver.ThreadingTCPServer.allow_reuse_address = True
 socketserver.ThreadingTCPServer(("{HERE}", 7), Echo).serve_forever()
+"""
+# Datagrams that nobody waits for.
+KNOCK = f"""
+import socket, time
+for _ in range(5):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"knock", ("{THERE}", 9))
+    time.sleep(0.2)
 """
 # Pinned to one processor after the other, so that each of them sends.
 SENDERS = f"""
@@ -78,7 +89,26 @@ request = struct.pack("16sP", b"{NAME}", ctypes.addressof(value))
 fcntl.ioctl(socket.socket(), 0x8946, request)
 print(value[1])
 """
+# How many packets of IP come in while the host is pinged, and how many of them with a hash.
+HASHES = f"""
+import ctypes, os, socket, struct
+code = [(0x20, 0, 0, 0xfffff020), (0x15, 0, 1, 0), (6, 0, 0, 0), (6, 0, 0, 0xffff)]
+code = b"".join(struct.pack("HBBI", *line) for line in code)
+room = ctypes.create_string_buffer(code)
+wires = [socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x800)) for _ in range(2)]
+wires[1].setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", 4, ctypes.addressof(room)))
+os.system("{WORKS} >/dev/null")
+for wire in wires:
+    wire.setblocking(False)
+    count = 0
+    try:
+        while wire.recv(65536):
+            count += 1
+    except BlockingIOError:
+        print(count)
+"""
 RSS = "virtio-net-pci.rss=on" in " ".join(sys.argv)
+HASH = "virtio-net-pci.hash=on" in " ".join(sys.argv)
 KSFT_SKIP = 4
 MAKE = ("ip", "tuntap", "add", "dev", NAME, "mode", "tap", "multi_queue", "vnet_hdr")
 
@@ -113,11 +143,11 @@ class World:
         most, now = map(int, found)
         return most, now
 
-    def numbers(self, name: str) -> list[int]:
+    def numbers(self, name: str, ways: tuple[str, ...] = ("rx", "tx")) -> list[int]:
         """What is counted as NAME, `kicks`, say, of each queue: those to receive, those to send."""
         lines = self.shell("ethtool -S eth0").splitlines()
         values = dict(line.strip().split(": ") for line in lines if ": " in line)
-        return [int(values[f"{way}{index}_{name}"]) for way in ("rx", "tx") for index in range(self.channels()[1])]
+        return [int(values[f"{way}{index}_{name}"]) for way in ways for index in range(self.channels()[1])]
 
     def queues(self) -> dict[str, dict[str, str]]:
         """The table of queues in debugfs, by their names."""
@@ -151,7 +181,9 @@ def healthy_guest(config: Config) -> Iterator[World]:
         directory = stack.enter_context(ksft.scratch())
         stack.enter_context(tap())
         (directory / "senders").write_text(SENDERS)
-        config.files = {"senders": directory / "senders"}
+        (directory / "hashes").write_text(HASHES)
+        scripts = {name: directory / name for name in ("senders", "hashes")}
+        config.files = scripts | {"net_xdp": PROGRAM}
         config.default_devices = False
         net = f"tap,id=wire,ifname={NAME},script=no,downscript=no,queues={PAIRS}"
         device = f"virtio-net-pci,netdev=wire,bus=port0,mq=on,vectors={2 * PAIRS + 2},disable-legacy=on"
@@ -266,6 +298,35 @@ def packets_are_put_together_or_not(world: World) -> None:
         assert host_segments() == (state == "on")
 
 
+def programs_take_queues_and_offloads(world: World) -> None:
+    """A pair for each processor, if there are as many; whole packets, also after a reset; and all comes back."""
+    pinned = "/sys/fs/bpf"
+    attach = f"ip -force link set dev eth0 xdpdrv pinned {pinned}/"
+    world.shell(f"mountpoint -q {pinned} || mount -t bpf none {pinned}; python3 /net_xdp load {pinned} eth0")
+    cpus = world.cpus()
+    own = cpus if cpus < PAIRS else 0
+    pairs = PAIRS - own if own else 2
+    world.shell(f"ethtool -L eth0 combined {pairs}; {attach}pass")
+    for _ in range(2):
+        assert not host_segments() and world.channels() == (PAIRS, pairs + own)
+        assert world.shell("ls -d /sys/class/net/eth0/queues/tx-* | wc -l") == str(pairs)
+        world.talk(1)
+        assert sum(world.numbers("xdp_packets", ("rx",))) > 0
+        world.shell("! ethtool -K eth0 rx-gro-hw off && ! ethtool -L eth0 combined 1")
+        world.shell(f"echo 1 >{FUNCTION}/reset")
+        world.shell.wait(WORKS, PATIENCE)
+    before = world.numbers("xdp_tx", ("tx",))
+    world.shell(f"{attach}tx")
+    # They come back to who sent them, who does not know them.
+    command("ip", "netns", "exec", NAME, "python3", "-c", KNOCK)
+    counts = [new - old for new, old in zip(world.numbers("xdp_tx", ("tx",)), before, strict=True)]
+    first = pairs if own else 0
+    assert any(counts[first:]) and not any(counts[:first]), counts
+    world.shell("ip link set dev eth0 xdpdrv off")
+    assert host_segments() and world.channels() == (PAIRS, pairs)
+    world.talk(1)
+
+
 def received(world: World) -> list[int]:
     """Buffers that came through each queue in use while there were streams."""
     before = world.queues()
@@ -288,7 +349,7 @@ def is_one(counts: list[int], index: int) -> bool:
 
 def packets_are_steered(world: World) -> None:
     """Over all queues, or to one, as the table says."""
-    world.shell("ethtool -L eth0 combined 2")
+    world.shell("ethtool -X eth0 default && ethtool -L eth0 combined 2")
     entries = table(world)
     assert entries == [index % 2 for index in range(len(entries))] and len(entries) == 128, entries
     assert "toeplitz: on" in world.shell("ethtool -x eth0")
@@ -329,6 +390,19 @@ def hashes_are_of_what_is_asked_for(world: World) -> None:
     assert is_one(counts, 0), counts
 
 
+def hashes_reach_the_stack(world: World) -> None:
+    """If it wants them, also after a reset; off, none do, and packets are steered all the same."""
+    for state in ("off", "on", "off"):
+        world.shell(f"ethtool -K eth0 rxhash {state} && ethtool -k eth0 | grep -q 'receive-hashing: {state}'")
+        for _ in range(2):
+            packets, hashed = map(int, world.shell("python3 /hashes").split())
+            assert packets and hashed == (packets if state == "on" else 0), f"{state}: {hashed} of {packets}"
+            world.shell(f"echo 1 >{FUNCTION}/reset")
+            world.shell.wait(WORKS, PATIENCE)
+    if RSS:
+        packets_are_steered(world)
+
+
 def sleep_leaves_them(world: World) -> None:
     """The same when the machine sleeps."""
     world.shell("echo 0 >/sys/module/suspend/parameters/pm_test_delay; echo devices >/sys/power/pm_test")
@@ -339,7 +413,8 @@ def sleep_leaves_them(world: World) -> None:
 
 
 def the_driver_comes_and_goes(world: World) -> None:
-    """Under load, all queues with it."""
+    """Under load, all queues with it, and a program."""
+    world.shell("ethtool -L eth0 combined 2; ip link set dev eth0 xdpdrv pinned /sys/fs/bpf/pass")
     device = world.shell("basename $(readlink -f /sys/class/net/eth0/device)")
     for _ in range(3):
         world.shell("timeout 2 python3 /senders 20 >/dev/null 2>&1 &")
@@ -363,6 +438,8 @@ if __name__ == "__main__":
         pairs_come_and_go_under_load,
         a_reset_leaves_them,
         packets_are_put_together_or_not,
+        programs_take_queues_and_offloads,
+        *((hashes_reach_the_stack,) if HASH else ()),
         *((packets_are_steered, the_table_of_a_user_stays, hashes_are_of_what_is_asked_for) if RSS else ()),
         sleep_leaves_them,
         the_driver_comes_and_goes,

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Queues that are reset alone (VIRTIO_F_RING_RESET): the C network driver changes their size under
-# load.
+# Queues that are reset alone (VIRTIO_F_RING_RESET): the network driver, C's or the Rust one, changes
+# their size under load.
 #
 # guest split: --kernel release --root full --memory 1024 --no-default-devices --device net
 # long packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
@@ -11,6 +11,10 @@
 # guest iommu: --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
 # long debug-split: --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
 # long debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
+# guest rust: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --device net
+# guest rust-packed: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
+# guest rust-iommu: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
+# long rust-debug-packed-iommu: --swap virtio_net=rust --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
 # long c: --stack c --kernel release --root full --memory 1024 --no-default-devices --device net
 
 . ../kselftest/ktap_helpers.sh
@@ -77,13 +81,28 @@ rebind() {
 	ip link set "$IF" up && ip addr add 10.0.2.15/24 dev "$IF" && sizes 256 256 && resize 64 256
 }
 
+# What was asked for is asked for again when the device is back.
+sleep_twice() {
+	echo 0 >/sys/module/suspend/parameters/pm_test_delay
+	echo devices >/sys/power/pm_test
+	ethtool -G "$IF" rx 64 tx 128 || return 1
+	for _ in 1 2; do
+		echo mem >/sys/power/state || return 1
+		sizes 64 128 && ping -c 3 -i 0.2 -W 10 10.0.2.2 >/dev/null || return 1
+	done
+	resize 256 256
+}
+
 ktap_print_header
-ktap_set_plan 6
+# The C driver forgets them.
+remembers=$([ "$(cat /sys/module/virtio_net/taint)" = O ] && echo 1 || echo 0)
+ktap_set_plan $((6 + remembers))
 ktap_test_result "VIRTIO_F_RING_RESET is agreed on" agreed
 ip link set "$IF" up && ip addr add 10.0.2.15/24 dev "$IF"
 ktap_test_result "queues change their size" resize_once
 ktap_test_result "queues change their size $ROUNDS times under load" resize_under_load
 ktap_test_result "an impossible size is refused" refused
 ktap_test_result "queues change their size while the interface is down" resize_while_down
+[ "$remembers" = 0 ] || ktap_test_result "sizes are the same after the machine slept" sleep_twice
 ktap_test_result "the driver can be unbound and bound" rebind
 ktap_finished

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from guest import ksft
+from guest import ksft, shared_ram
 from guest.run import Config, Guest
 
 # Without quality the core's own thread reads once at first, and then once a minute.
@@ -178,7 +178,7 @@ def recovers_from_needs_reset(config: Config) -> None:
         os.mkfifo(fifo)
         writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         alone(config, f"rng,file={fifo}{layout(config)}")
-        share_memory(config, ram)
+        shared_ram.share(config, ram)
         # QEMU says what the test makes it say.
         config.allow = [*config.allow, r"Guest says index|Invalid size for indirect"]
         config.command = (
@@ -191,7 +191,7 @@ def recovers_from_needs_reset(config: Config) -> None:
         try:
             with Guest(config) as guest:
                 guest.expect(r"^waiting")
-                corrupt_queue(guest, ram)
+                shared_ram.corrupt_queue(guest, ram, "packed=on" in guest.config.append)
                 # Now the device looks at its queue.
                 os.write(writer, os.urandom(READ))
                 guest.expect(r"device needs reset")
@@ -215,7 +215,7 @@ def wiped_when_handed_out(config: Config) -> None:
         content = bytes(byte or 1 for byte in os.urandom(2 * size))
         source.write_bytes(content)
         alone(config, f"rng,file={source}{layout(config)}")
-        share_memory(config, ram)
+        shared_ram.share(config, ram)
         config.stdin = True
         config.command = (
             f"dd if=/dev/hwrng bs={READ} count=8 iflag=fullblock 2>/dev/null >/tmp/a; "
@@ -236,47 +236,14 @@ def wiped_when_handed_out(config: Config) -> None:
         assert first[wiped:] == content[wiped:size], "bytes that nobody has read are not there any more"
 
 
-def share_memory(config: Config, ram: Path) -> None:
-    """The guest's memory is the file RAM."""
-    config.memory = "512"
-    config.qemu_args = [
-        *f"-object memory-backend-file,id=ram,size=512M,mem-path={ram},share=on".split(),
-        *["-machine", "memory-backend=ram"],
-    ]
-
-
 def lent_buffers(guest: Guest, ram: Path, size: int) -> Iterator[bytes]:
     """What is in the buffers of SIZE bytes that the descriptors of the guest's queue 0 name."""
-    queue = queue_status(guest)
+    queue = shared_ram.queue_status(guest)
     with ram.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         for index in range(queue["vring-num"]):
             at = queue["vring-desc"] + 16 * index
             address = int.from_bytes(memory[at : at + 8], "little")
             yield memory[address : address + size]
-
-
-def queue_status(guest: Guest) -> dict[str, int]:
-    """Where QEMU sees queue 0 of the guest's first virtio device."""
-    monitor = guest.qmp()
-    path = monitor.command("x-query-virtio")[0]["path"]
-    return monitor.command("x-query-virtio-queue-status", path=path, queue=0)
-
-
-def corrupt_queue(guest: Guest, ram: Path) -> None:
-    """Make the device find nonsense where the driver has put its buffers."""
-    queue = queue_status(guest)
-    with ram.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
-        for index in range(queue["vring-num"]):
-            if "packed=on" in guest.config.append:
-                # Every descriptor claims to be an indirect table of odd length.
-                at = queue["vring-desc"] + 16 * index
-                memory[at + 8 : at + 12] = (7).to_bytes(4, "little")
-                flags = int.from_bytes(memory[at + 14 : at + 16], "little") | 4
-                memory[at + 14 : at + 16] = flags.to_bytes(2, "little")
-            else:
-                # Every entry of the available ring names a descriptor that is not there.
-                at = queue["vring-avail"] + 4 + 2 * index
-                memory[at : at + 2] = b"\xff\xff"
 
 
 def notifications(config: Config, stack: str) -> tuple[int, int]:
