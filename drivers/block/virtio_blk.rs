@@ -19,6 +19,8 @@ mod command;
 mod config;
 #[path = "virtio_blk/disk.rs"]
 mod disk;
+#[path = "virtio_blk/messages.rs"]
+mod messages;
 #[path = "virtio_blk/operations.rs"]
 mod operations;
 #[path = "virtio_blk/queue.rs"]

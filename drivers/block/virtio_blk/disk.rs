@@ -10,6 +10,10 @@ use crate::{
         self,
         Checked, //
     },
+    messages::{
+        Messages,
+        Topic, //
+    },
     operations::{
         Disk,
         DiskRef, //
@@ -84,9 +88,6 @@ const PATIENCE: Delta = Delta::from_secs(5);
 /// How often a request times out while the device is to be recovered, and is not.
 const MAX_EXPIRATIONS: u32 = 6;
 
-/// How much time there is between messages at least.
-const MESSAGE_INTERVAL: Delta = Delta::from_secs(1);
-
 /// What is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -125,7 +126,7 @@ pub(crate) struct Shared {
     #[pin]
     told: Mutex<Limits>,
     #[pin]
-    last_message: Mutex<Option<Instant<Monotonic>>>,
+    messages: Messages,
     capacity: Atomic<u64>,
     write_cache: Atomic<u32>,
 }
@@ -200,7 +201,7 @@ impl Shared {
                 state <- new_mutex!(State::Starting),
                 disk <- new_mutex!(None),
                 told <- new_mutex!(block_limits),
-                last_message <- new_mutex!(None),
+                messages <- Messages::new(),
                 capacity: Atomic::new(limits.capacity),
                 write_cache: Atomic::new(limits.write_cache.into()),
             }),
@@ -267,7 +268,7 @@ impl Shared {
     /// Logs what the device says of the zone at `start`, and cannot be.
     #[cfg(CONFIG_BLK_DEV_ZONED)]
     pub(crate) fn complain_of(&self, start: u64, absurd: &Absurd) {
-        if self.may_speak() {
+        if self.messages.may_speak(Topic::Zone) {
             let absurd = core::format_args!("{absurd}");
             dev_err!(self.device, "zone at {}: {}\n", start, absurd);
         }
@@ -443,24 +444,24 @@ impl Shared {
     /// Looks at a configuration that may have changed.  May sleep.
     pub(crate) fn reconfigure(&self, dev: &Running<'_>) {
         let Ok(Checked { limits, .. }) = config::read(dev, self.queue_size, false) else {
-            self.complain(c"the configuration is absurd now, and not used");
+            self.complain(Topic::Configuration, c"the configuration is absurd now, and not used");
             return;
         };
         if limits.zones.map_or(0, |zones| zones.sectors) != self.zone_sectors {
-            self.complain(c"the zones are not what they were: the configuration is not used");
+            self.complain(Topic::Zone, c"the zones are not what they were: the configuration is not used");
             return;
         }
         self.with_disk(|disk| {
             let before = disk.capacity();
             if before != limits.capacity {
                 let size = Size::new(limits.capacity, limits.logical_block_size);
-                if self.may_speak() {
+                if self.messages.may_speak(Topic::Size) {
                     dev_notice!(dev.as_device(), "[{}] new size: {}\n", disk.name(), size);
                 }
                 self.capacity.store(limits.capacity, Relaxed);
                 disk.set_capacity(limits.capacity);
                 if self.revalidate_zones(disk).is_err() {
-                    self.complain(c"the zones of the new size cannot be used");
+                    self.complain(Topic::Zone, c"the zones of the new size cannot be used");
                 }
             }
             self.change_limits(disk, config::block_limits(&limits));
@@ -487,7 +488,7 @@ impl Shared {
                 self.write_cache.store(limits.write_cache.into(), Relaxed);
                 *known = limits;
             }
-            Err(_) => self.complain(c"the block layer does not take the new limits"),
+            Err(_) => self.complain(Topic::Configuration, c"the block layer does not take the new limits"),
         }
     }
 
@@ -506,7 +507,7 @@ impl Shared {
         queue.statistics.timeouts.count();
         let whole = queue.is_whole();
         if expired.times == 1 && expired.requeues == 0 && whole {
-            self.complain(c"a request timed out: the device is told again");
+            self.complain(Topic::Nudge, c"a request timed out: the device is told again");
             queue.nudge();
             return PATIENCE;
         }
@@ -515,14 +516,14 @@ impl Shared {
             // Somebody resets the device already.
             State::Paused => {}
             State::Live if whole => {
-                self.complain(c"a request timed out: the device is reset");
+                self.complain(Topic::Reset, c"a request timed out: the device is reset");
                 queue.give_up();
             }
             // Somebody is about to.
             State::Live if expired.times < MAX_EXPIRATIONS => {}
             // Nobody does, or comes to it: who has the device may wait for this very request.
             _ => {
-                self.complain(c"a request timed out: the device is taken out of service");
+                self.complain(Topic::Death, c"a request timed out: the device is taken out of service");
                 if self.leave(state) {
                     self.halt();
                 }
@@ -556,21 +557,8 @@ impl Shared {
         true
     }
 
-    /// Logs a message of which a device can cause many.
-    fn complain(&self, message: &CStr) {
-        if self.may_speak() {
-            dev_err!(self.device, "{}\n", message);
-        }
-    }
-
-    /// Whether the last message is a while ago.
-    fn may_speak(&self) -> bool {
-        let mut last = self.last_message.lock();
-        let now = Instant::<Monotonic>::now();
-        let may = last.is_none_or(|last| now - last >= MESSAGE_INTERVAL);
-        if may {
-            *last = Some(now);
-        }
-        may
+    /// Logs an error of which a device can cause many.
+    fn complain(&self, topic: Topic, message: &CStr) {
+        self.messages.complain(&self.device, topic, message);
     }
 }
