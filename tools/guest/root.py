@@ -17,6 +17,7 @@ from guest.errors import UserError
 # The release after the oldest host: its fio, ethtool and iproute2 know this kernel's interfaces.
 SUITE = "trixie"
 PACKAGES = (
+    "bpftool",
     "busybox-static",
     "e2fsprogs",
     "ethtool",
@@ -24,6 +25,7 @@ PACKAGES = (
     "iperf3",
     "iproute2",
     "iputils-ping",
+    "jq",
     "kmod",
     "procps",
     "python3",
