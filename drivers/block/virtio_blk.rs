@@ -17,6 +17,8 @@ mod attributes;
 mod command;
 #[path = "virtio_blk/config.rs"]
 mod config;
+#[path = "virtio_blk/counts.rs"]
+mod counts;
 #[path = "virtio_blk/disk.rs"]
 mod disk;
 #[path = "virtio_blk/messages.rs"]
@@ -38,6 +40,7 @@ use block_mq::{
     MajorNumber, //
 };
 use core::ops::Deref;
+use counts::Counts;
 use disk::{
     Shared,
     State, //
@@ -133,27 +136,40 @@ impl Drop for Owner {
     }
 }
 
-/// How many queues with interrupts there are to be, and how many to be polled.
-fn queue_counts(dev: &Init<'_>) -> Result<(u32, u32)> {
-    let mut most = 1;
-    if dev.features().has::<blk::Mq>() {
-        let mut bytes = [0; 2];
-        dev.read_config(blk::Config::NUM_QUEUES.offset() as u32, &mut bytes)?;
-        most = u32::from(u16::from_le_bytes(bytes));
-        if most == 0 {
-            dev_err!(dev.as_device(), "MQ advertised but zero queues reported\n");
-            return Err(EINVAL);
-        }
+/// How many queues the device has.
+fn most_queues(dev: &Init<'_>) -> Result<u32> {
+    if !dev.features().has::<blk::Mq>() {
+        return Ok(1);
     }
+    let mut bytes = [0; 2];
+    dev.read_config(blk::Config::NUM_QUEUES.offset() as u32, &mut bytes)?;
+    match u16::from_le_bytes(bytes) {
+        0 => {
+            dev_err!(dev.as_device(), "MQ advertised but zero queues reported\n");
+            Err(EINVAL)
+        }
+        most => Ok(most.into()),
+    }
+}
+
+/// How many queues there are to be.
+fn wanted_counts(dev: &Init<'_>) -> Result<Counts> {
+    let most = most_queues(dev)?;
     let wanted = param::num_request_queues();
     let count = num_possible_queues(if wanted == 0 { most } else { most.min(wanted) });
     let poll = param::poll_queues().min(count.saturating_sub(1));
-    Ok((count - poll, poll))
+    Ok(Counts {
+        default: count - poll,
+        poll,
+    })
 }
 
-fn specs((default, poll): (u32, u32)) -> Result<KVec<QueueSpec>> {
+fn specs(counts: Counts) -> Result<KVec<QueueSpec>> {
     let mut specs = KVec::new();
-    for (name, count, interrupt) in [(c"req", default, true), (c"req_poll", poll, false)] {
+    for (name, count, interrupt) in [
+        (c"req", counts.default, true),
+        (c"req_poll", counts.poll, false),
+    ] {
         for _ in 0..count {
             specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
         }
@@ -194,12 +210,12 @@ impl Driver for VirtioBlk {
     const SPREADS_QUEUES: bool = true;
 
     fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
-        specs(queue_counts(dev)?)
+        specs(wanted_counts(dev)?)
     }
 
-    fn queues_again(_dev: &Init<'_>, data: Pin<&Data>) -> Result<KVec<QueueSpec>> {
-        // The block layer's queues stay as many as they are; a device that has fewer now refuses.
-        specs(data.shared.queue_counts())
+    fn queues_again(dev: &Init<'_>, data: Pin<&Data>) -> Result<KVec<QueueSpec>> {
+        // The block layer's queues stay as many as they are, and share those that there are now.
+        specs(data.shared.counts().at_most(most_queues(dev)?))
     }
 
     fn probe(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<impl PinInit<Data, Error>> {

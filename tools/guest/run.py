@@ -93,6 +93,8 @@ class Config:
     kmemleak: bool = True
     allow: list[str] = field(default_factory=list)
     end: str | None = None
+    # By which the end of the command is known; of a guest that goes on from another one's image: that one's.
+    nonce: str = ""
     qmp: Path | None = None
     log: Path | None = None
 
@@ -188,7 +190,7 @@ class Guest:
         if config.share is not None:
             built.args += self._share(config.share, work)
 
-        nonce = secrets.token_hex(16)
+        nonce = config.nonce or secrets.token_hex(16)
         staged = work / "modules"
         base = modules.stage(self.selection, self.kdir, staged)
         if config.root == "initramfs":

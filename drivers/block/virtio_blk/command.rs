@@ -161,6 +161,8 @@ pub(crate) enum Refused {
     NoMemory(Request),
     /// The queue takes nothing any more.
     Broken(Request),
+    /// The device has a request with the same number.
+    Taken(Request),
     /// It will not be queued at all.
     Never(Request, Status),
 }
@@ -172,6 +174,7 @@ impl Refused {
             Self::Full(request)
             | Self::NoMemory(request)
             | Self::Broken(request)
+            | Self::Taken(request)
             | Self::Never(request, _) => request,
         }
     }
@@ -181,6 +184,7 @@ impl From<AddError<Request>> for Refused {
     fn from(error: AddError<Request>) -> Self {
         let AddError { kind, request } = error;
         match kind {
+            AddErrorKind::NoSlot => Self::Taken(request),
             AddErrorKind::NoMapping => Self::NoMemory(request),
             AddErrorKind::Ring(RingErrorKind::Full) => Self::Full(request),
             AddErrorKind::Ring(RingErrorKind::Broken) => Self::Broken(request),

@@ -10,6 +10,10 @@ use crate::{
         self,
         Checked, //
     },
+    counts::{
+        Carrier,
+        Counts, //
+    },
     messages::{
         Messages,
         Topic, //
@@ -131,19 +135,23 @@ pub(crate) struct Shared {
     write_cache: Atomic<u32>,
 }
 
-/// Queues with interrupts, polled queues, and descriptors of the smallest.
-fn count(queues: &Queues<'_>) -> Result<(u32, u32, u16)> {
-    let mut counts = (0, 0, u16::MAX);
+/// Numbers of queues, and descriptors of the smallest.
+fn count(queues: &Queues<'_>) -> Result<(Counts, u16)> {
+    let mut counts = Counts {
+        default: 0,
+        poll: 0,
+    };
+    let mut smallest = u16::MAX;
     for at in 0..queues.count() {
         if queues.has_interrupt(at) {
-            counts.0 += 1;
+            counts.default += 1;
         } else {
-            counts.1 += 1;
+            counts.poll += 1;
         }
         let size = queues.size(at).ok_or(EINVAL)?;
-        counts.2 = counts.2.min(u16::try_from(size).unwrap_or(u16::MAX));
+        smallest = smallest.min(u16::try_from(size).unwrap_or(u16::MAX));
     }
-    Ok(counts)
+    Ok((counts, smallest))
 }
 
 impl Shared {
@@ -153,7 +161,7 @@ impl Shared {
     ///
     /// Why there cannot be one.
     pub(crate) fn new(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<Arc<Self>> {
-        let (default, poll, queue_size) = count(queues)?;
+        let (Counts { default, poll }, queue_size) = count(queues)?;
         dev_info!(
             dev.as_device(),
             "{}/{}/{} default/read/poll queues\n",
@@ -228,9 +236,12 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Queues with interrupts, and polled queues.
-    pub(crate) fn queue_counts(&self) -> (u32, u32) {
-        (self.options.default, self.options.poll)
+    /// Numbers of hardware queues.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            default: self.options.default,
+            poll: self.options.poll,
+        }
     }
 
     /// The hardware queue `index`.
@@ -409,23 +420,40 @@ impl Shared {
         }
     }
 
-    /// Takes the queues of a device that is back.  May sleep.
+    /// Takes the queues of a device that is back.  Where it has fewer than it had, hardware queues of
+    /// the block layer share one.  May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if they are not what they were.
+    /// `EINVAL` if they are more than they were, or shorter.
     pub(crate) fn resume(&self, dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result {
-        let (default, poll, size) = count(queues)?;
-        let wanted = (self.options.default, self.options.poll);
-        if (default, poll) != wanted || size < self.queue_size {
+        let (given, size) = count(queues)?;
+        let before = self.counts();
+        if size < self.queue_size {
             dev_err!(
                 dev.as_device(),
-                "came back with fewer queues, or shorter ones\n"
+                "came back with queues of {}, not {}\n",
+                size,
+                self.queue_size
             );
             return Err(EINVAL);
         }
         for (at, queue) in self.queues.iter().enumerate() {
-            queue.replace(queues.take_requests(dev, at, self.options.depth as usize)?);
+            match given.carrier(before, at).ok_or(EINVAL)? {
+                Carrier::Own(own) => {
+                    let depth = self.options.depth as usize;
+                    queue.replace(queues.take_requests(dev, own, depth)?);
+                }
+                Carrier::Other(other) => queue.share(self.queue(other).ok_or(EINVAL)?.clone()),
+            }
+        }
+        if given != before {
+            dev_warn!(
+                dev.as_device(),
+                "came back with {} queues, and {} to be polled: they are shared\n",
+                given.default,
+                given.poll
+            );
         }
         Ok(())
     }
@@ -444,11 +472,17 @@ impl Shared {
     /// Looks at a configuration that may have changed.  May sleep.
     pub(crate) fn reconfigure(&self, dev: &Running<'_>) {
         let Ok(Checked { limits, .. }) = config::read(dev, self.queue_size, false) else {
-            self.complain(Topic::Configuration, c"the configuration is absurd now, and not used");
+            self.complain(
+                Topic::Configuration,
+                c"the configuration is absurd now, and not used",
+            );
             return;
         };
         if limits.zones.map_or(0, |zones| zones.sectors) != self.zone_sectors {
-            self.complain(Topic::Zone, c"the zones are not what they were: the configuration is not used");
+            self.complain(
+                Topic::Zone,
+                c"the zones are not what they were: the configuration is not used",
+            );
             return;
         }
         self.with_disk(|disk| {
@@ -488,7 +522,10 @@ impl Shared {
                 self.write_cache.store(limits.write_cache.into(), Relaxed);
                 *known = limits;
             }
-            Err(_) => self.complain(Topic::Configuration, c"the block layer does not take the new limits"),
+            Err(_) => self.complain(
+                Topic::Configuration,
+                c"the block layer does not take the new limits",
+            ),
         }
     }
 
@@ -504,10 +541,15 @@ impl Shared {
 
     /// A request timed out.  Says how long to wait for it now.  Context of a work item.
     pub(crate) fn timeout(&self, queue: &Queue, expired: Expired) -> Delta {
+        let carrier = queue.carrier();
+        let queue = carrier.as_deref().unwrap_or(queue);
         queue.statistics.timeouts.count();
         let whole = queue.is_whole();
         if expired.times == 1 && expired.requeues == 0 && whole {
-            self.complain(Topic::Nudge, c"a request timed out: the device is told again");
+            self.complain(
+                Topic::Nudge,
+                c"a request timed out: the device is told again",
+            );
             queue.nudge();
             return PATIENCE;
         }
@@ -523,7 +565,10 @@ impl Shared {
             State::Live if expired.times < MAX_EXPIRATIONS => {}
             // Nobody does, or comes to it: who has the device may wait for this very request.
             _ => {
-                self.complain(Topic::Death, c"a request timed out: the device is taken out of service");
+                self.complain(
+                    Topic::Death,
+                    c"a request timed out: the device is taken out of service",
+                );
                 if self.leave(state) {
                     self.halt();
                 }

@@ -28,7 +28,14 @@ use block_mq::{
 use kernel::{
     new_spinlock_irq,
     prelude::*,
-    sync::SpinLockIrq,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLockIrq, //
+    },
     time::Delta, //
 };
 use virtio::{
@@ -50,13 +57,18 @@ pub(crate) type Virtqueue = RequestQueue<Request>;
 #[pin_data]
 pub(crate) struct Queue {
     pub(crate) statistics: Statistics,
+    /// There is a carrier.
+    shares: Atomic<bool>,
     #[pin]
     inner: SpinLockIrq<Inner>,
 }
 
 struct Inner {
-    /// `None` while the device is reset.
+    /// `None` while the device is reset, and if it came back with fewer.
     queue: Option<Virtqueue>,
+    /// Whose virtqueue takes the requests instead, of a device that came back with fewer.  That one has
+    /// its own.
+    carrier: Option<Arc<Queue>>,
     /// The block layer was told to wait.
     stopped: bool,
     /// A queue that takes nothing will be recovered: until then, requests wait.
@@ -74,8 +86,10 @@ impl Queue {
     pub(crate) fn new(queue: Virtqueue, counts: bool, zone_sectors: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             statistics: Statistics::new(),
+            shares: Atomic::new(false),
             inner <- new_spinlock_irq!(Inner {
                 queue: Some(queue),
+                carrier: None,
                 stopped: false,
                 waits: false,
                 counts,
@@ -87,7 +101,19 @@ impl Queue {
 
     /// Puts the virtqueue of a device that is back in place.
     pub(crate) fn replace(&self, queue: Virtqueue) {
+        self.shares.store(false, Relaxed);
         self.inner.lock().queue = Some(queue);
+    }
+
+    /// Has requests go through another hardware queue's virtqueue: the device has none for this one now.
+    pub(crate) fn share(&self, carrier: Arc<Self>) {
+        self.inner.lock().carrier = Some(carrier);
+        self.shares.store(true, Relaxed);
+    }
+
+    /// Whose virtqueue takes the requests instead of an own one.
+    pub(crate) fn carrier(&self) -> Option<Arc<Self>> {
+        self.inner.lock().carrier.clone()
     }
 
     /// Whether requests are to wait for a device that does not take them.
@@ -100,10 +126,13 @@ impl Queue {
         self.inner.lock().max_zeroes = sectors;
     }
 
-    /// Whether the virtqueue is there, and whole.
+    /// Whether the virtqueue is there, and whole; who has none does not know of another's.
     pub(crate) fn is_whole(&self) -> bool {
         let inner = self.inner.lock();
-        inner.queue.as_ref().is_some_and(|queue| !queue.is_broken())
+        match &inner.queue {
+            Some(queue) => !queue.is_broken(),
+            None => inner.carrier.is_some(),
+        }
     }
 
     /// How many requests the device has.
@@ -123,6 +152,10 @@ impl Queue {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let Some(queue) = &mut inner.queue else {
+            if let Some(carrier) = inner.carrier.clone() {
+                drop(guard);
+                return carrier.carry(request);
+            }
             return self.refuse(inner, hw, request);
         };
         let result = command::submit(queue, request, inner.max_zeroes);
@@ -140,6 +173,35 @@ impl Queue {
                 QueueResult::Busy(request)
             }
             Err(Refused::Broken(request)) => self.refuse(inner, hw, request),
+            // A request of another hardware queue, which this one carries, has the same tag.
+            Err(Refused::Taken(request)) => QueueResult::Busy(request),
+            Err(Refused::Never(request, status)) => QueueResult::Fail(request, status),
+        };
+        drop(guard);
+        if let Some(notification) = notification {
+            notification.send();
+        }
+        result
+    }
+
+    /// Queues one request of another hardware queue.  Who cannot be queued is tried again by the block
+    /// layer, a little later: what ends here does not wake other hardware queues.
+    #[cold]
+    fn carry(&self, request: Request) -> QueueResult<Operations> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let Some(queue) = &mut inner.queue else {
+            return inner.put_off(request);
+        };
+        let result = command::submit(queue, request, inner.max_zeroes);
+        let notification = queue.kick();
+        let result = match result {
+            Ok(()) => QueueResult::Queued,
+            // The slot of a request has its tag, which a request of this hardware queue may have too.
+            Err(Refused::NoMemory(request) | Refused::Full(request) | Refused::Taken(request)) => {
+                QueueResult::Busy(request)
+            }
+            Err(Refused::Broken(request)) => inner.put_off(request),
             Err(Refused::Never(request, status)) => QueueResult::Fail(request, status),
         };
         drop(guard);
@@ -193,6 +255,11 @@ impl Queue {
 
     /// Ends what the device has done on a queue without interrupts, and says how much it was.
     pub(crate) fn poll(&self, batch: &mut Batch<'_>) -> u32 {
+        if self.shares.load(Relaxed) {
+            return self
+                .carrier()
+                .map_or(0, |carrier| carrier.finish(batch, false));
+        }
         self.finish(batch, false)
     }
 
@@ -252,7 +319,11 @@ impl Queue {
 
     /// Takes back what a device that was reset had: to be started anew, or to end with an error.
     pub(crate) fn take_all(&self, proof: &Quiesced<'_>, anew: bool) {
-        let mut queue = self.inner.lock().queue.take();
+        let mut queue = {
+            let mut inner = self.inner.lock();
+            inner.carrier = None;
+            inner.queue.take()
+        };
         if queue.is_some() {
             self.statistics.resets.count();
         }
@@ -292,6 +363,15 @@ impl Queue {
     ) -> QueueResult<Operations> {
         if inner.waits {
             self.stop(inner, hw);
+        }
+        inner.put_off(request)
+    }
+}
+
+impl Inner {
+    /// What a request hears of a device that takes none.
+    fn put_off(&self, request: Request) -> QueueResult<Operations> {
+        if self.waits {
             QueueResult::Busy(request)
         } else {
             QueueResult::Fail(request, Status::IoError)
