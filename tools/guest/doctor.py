@@ -68,6 +68,14 @@ def _rust_src() -> bool:
     return (Path(done.stdout.strip()) / "lib/rustlib/src/rust/library/core/src/lib.rs").exists()
 
 
+def _clippy() -> bool:
+    # Not any clippy of the PATH: it reads what rustc made of the kernel, which takes the same release.
+    driver = toolchain.tool("CLIPPY_DRIVER", "clippy-driver")
+    ours = re.search(r"rustc 1\.(\d+)", toolchain.version([toolchain.rustc(), "--version"]))
+    theirs = re.search(r"clippy 0\.1\.(\d+)", toolchain.version([driver, "--version"]))
+    return ours is not None and theirs is not None and ours.group(1) == theirs.group(1)
+
+
 def _guarded(check: Callable[[], bool]) -> bool:
     try:
         return check()
@@ -83,7 +91,7 @@ PACKAGES = (
     Item("rustc", "kernel and modules", _rustc, "rustc-web"),
     Item("rust-src", "the kernel's core library, from the same rustc", _rust_src, "rust-web-src"),
     Item("rustfmt", "the style check", lambda: _tool("rustfmt"), "rustfmt-web"),
-    Item("clippy-driver", "the style check", lambda: _tool("clippy-driver"), "rust-web-clippy"),
+    Item("clippy-driver", "the style check", _clippy, "rust-web-clippy"),
     Item("clang", "kernel and modules", command(toolchain.clang()), "clang-22"),
     Item("lld", "kernel and modules", command(f"ld.lld{toolchain.llvm()}"), "lld-22"),
     Item("llvm", "kernel and modules", command(f"llvm-nm{toolchain.llvm()}"), "llvm-22"),

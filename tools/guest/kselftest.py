@@ -24,7 +24,12 @@ PARTS = (
 )
 # Directories there of other drivers.
 OTHERS = ("bonding", "dsa", "microchip", "mlxsw", "netconsole", "netdevsim", "ocelot", "team")
-PROGRAMS = (SELFTESTS / "net/lib/csum", SELFTESTS / "net/lib/gro", SELFTESTS / "net/lib/xdp_helper", NET / "napi_id_helper")
+PROGRAMS = (
+    SELFTESTS / "net/lib/csum",
+    SELFTESTS / "net/lib/gro",
+    SELFTESTS / "net/lib/xdp_helper",
+    NET / "napi_id_helper",
+)
 COMPLETE = ".complete"
 
 
