@@ -38,7 +38,7 @@ def tests(long: bool) -> Iterator[Command]:
     for target in sorted((paths.TOP / "tools/testing/fuzz/fuzz_targets").glob("*.rs")):
         argv = (str(paths.TOP / "tools/testing/fuzz/run"), target.stem, str(seconds))
         yield Command(f"host/fuzz-{target.stem}", argv, timeout=seconds + 1800.0)
-    for package in ("guest", "check"):
+    for package in ("guest", "check", "lsvirtio"):
         unittest = (sys.executable, "-m", "unittest", "discover", "-t", "tools", "-s", f"tools/{package}/tests")
         yield Command(f"host/tools-{package}", unittest)
     hostile = "tools/testing/hostile"

@@ -41,7 +41,7 @@ def is_shell(path: Path) -> bool:
     line = _first_line(path)
     if line.startswith("#!"):
         return line.rstrip().endswith(("/sh", "/bash", " sh", " bash"))
-    return path.suffix == ".sh"
+    return path.suffix in (".sh", ".bash")
 
 
 def is_python(path: Path) -> bool:
@@ -80,7 +80,7 @@ def tests(files: list[Path]) -> Iterator[Command]:
     config = str(paths.TOP / "tools/ruff.toml")
     yield Command("style/ruff", (str(bin_directory / "ruff"), "check", "--config", config, *pythons))
     yield Command("style/ruff-format", (str(bin_directory / "ruff"), "format", "--config", config, "--check", *pythons))
-    packages = [word for name in ("guest", "check", "rig", "bench") for word in ("-p", name)]
+    packages = [word for name in ("guest", "check", "lsvirtio", "rig", "bench") for word in ("-p", name)]
     search = ":".join(str(paths.TOP / name) for name in ("tools", "tools/testing", HOSTILE))
     mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", *packages)
     yield Command("style/mypy", mypy, {"MYPYPATH": search})

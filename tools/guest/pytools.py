@@ -12,6 +12,7 @@ SETS = {
     "style": ("ruff==0.17.6", "mypy==2.4.1"),
     "docs": ("sphinx==9.0.4",),
     "plots": ("matplotlib==3.11.2",),
+    "schema": ("jsonschema==4.25.1",),
     "vng": ("virtme-ng==1.42",),
 }
 
