@@ -9,6 +9,7 @@ from pathlib import Path
 from guest import paths, pytools
 from guest.errors import UserError
 
+from check import manual
 from check.command import Command
 from check.command import run as run_command
 from check.ktap import FAIL, PASS
@@ -84,6 +85,8 @@ def tests(files: list[Path]) -> Iterator[Command]:
     search = ":".join(str(paths.TOP / name) for name in ("tools", "tools/testing", HOSTILE))
     mypy = (str(bin_directory / "mypy"), "--strict", "--explicit-package-bases", *packages)
     yield Command("style/mypy", mypy, {"MYPYPATH": search})
+    pages = [str(path.relative_to(paths.TOP)) for path in sorted((paths.TOP / manual.PAGES).glob("*.[0-9]"))]
+    yield Command("style/man-lint", ("mandoc", "-T", "lint", "-W", "warning", *pages))
     output = paths.BUILD / "docs"
     sphinx = str(pytools.directory("docs") / "sphinx-build")
     yield Command("style/docs", (sphinx, "-W", "--keep-going", "-q", "-b", "html", "Documentation", str(output)))
@@ -95,9 +98,14 @@ def run(report: Report, long: bool) -> None:
     files = sources()
     for test in tests(files):
         run_command(test, report)
-    name = "style/spdx"
-    if report.wants(name):
-        missing = without_spdx(files)
-        log = log_path(name)
-        log.write_text("no SPDX-License-Identifier:\n" + "".join(f"{path}\n" for path in missing))
-        report.result(name, FAIL if missing else PASS, 0.0, f"{len(missing)} files without a licence", log)
+    if report.wants("style/spdx"):
+        _report(report, "style/spdx", "no SPDX-License-Identifier", without_spdx(files))
+    if report.wants("style/man-source"):
+        _report(report, "style/man-source", "manual pages and source differ", manual.problems(paths.TOP))
+
+
+def _report(report: Report, name: str, what: str, found: list[str]) -> None:
+    """Tell REPORT the result of the test NAME, which FOUND something that is WHAT, or nothing."""
+    log = log_path(name)
+    log.write_text(f"{what}:\n" + "".join(f"{line}\n" for line in found))
+    report.result(name, FAIL if found else PASS, 0.0, f"{what}: {len(found)}", log)

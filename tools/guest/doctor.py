@@ -112,6 +112,7 @@ PACKAGES = (
     Item("e2fsprogs", "disks of the guest", command("mke2fs"), "e2fsprogs"),
     Item("mmdebstrap", "the guest root", command("mmdebstrap"), "mmdebstrap"),
     Item("shellcheck", "the style check", command("shellcheck"), "shellcheck"),
+    Item("mandoc", "the style check", command("mandoc"), "mandoc"),
     Item("valgrind", "`bench host`", command("valgrind"), "valgrind"),
     Item("python3-venv", "documentation, plots and virtme-ng", lambda: _module("ensurepip"), "python3-venv"),
     Item("QEMU 10", "the guest", _qemu, "qemu-system-x86", backport=True),

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+from check import manual
 from guest import paths
 
-from lsvirtio import lsvirtio
+from lsvirtio import lsvirtio, virtio_report
 from lsvirtio.lsvirtio import Json
 from lsvirtio.schema import Validator
 from lsvirtio.tests.fake_sysfs import QUEUES, FakeSysfs, c_stack, rust_stack
@@ -372,6 +373,25 @@ class Completion(unittest.TestCase):
         options = [option for action in lsvirtio.parser()._actions for option in action.option_strings]
         self.assertEqual(sorted(self.complete("-")), sorted(options))
         self.assertEqual(self.complete("--j"), ["--json"])
+
+    def test_manual_pages(self) -> None:
+        for name, parser in (("lsvirtio", lsvirtio.parser()), ("virtio-report", virtio_report.parser())):
+            options = {option for action in parser._actions for option in action.option_strings}
+            page = (paths.TOP / f"Documentation/man/{name}.1").read_text()
+            items = " ".join(re.findall(r"^\.It (Fl .*)", page, re.MULTILINE))
+            self.assertEqual({f"-{option}" for option in re.findall(r"Fl (\S+)", items)}, options, name)
+
+    def test_errors_are_in_the_manual_page(self) -> None:
+        page = (paths.TOP / "Documentation/man/lsvirtio.1").read_text()
+        source = (paths.TOP / "tools/lsvirtio/lsvirtio.py").read_text()
+        problems = re.findall(r'Problem\(\s*f?"([^"]*)"', source)
+        items = list(manual.items(page))
+        self.assertEqual(len(problems), len(items))
+        for item, explained in items:
+            self.assertTrue(explained)
+            # An expression may have braces and colons of its own.
+            start = item.split("%s")[0]
+            self.assertTrue(any(problem.startswith(start) for problem in problems), item)
 
     def test_devices(self) -> None:
         with tempfile.TemporaryDirectory(prefix="lsvirtio-") as directory:
