@@ -14,7 +14,8 @@ unexport MAKEOVERRIDES
 
 GUEST := tools/guest/guest
 verbs := help doctor deps kernel guest-root modules run check check-long bench clippy rustfmt \
-	rustfmtcheck rustdoc rust-analyzer modules_install uninstall clean distclean
+	rustfmtcheck rustdoc rust-analyzer modules_install uninstall tools_install tools_uninstall \
+	clean distclean
 
 .PHONY: $(verbs)
 .DEFAULT_GOAL := modules
@@ -39,6 +40,8 @@ help:
 	@echo 'Install:'
 	@echo '  modules_install  into updates/ of the kernel'\''s modules (INSTALL_MOD_PATH=); EXPERIMENTAL=1: virtio_net, virtio_balloon too'
 	@echo '  uninstall        undo that'
+	@echo '  tools_install    lsvirtio, virtio-report and the manual pages, below PREFIX (default: /usr/local); DESTDIR='
+	@echo '  tools_uninstall  undo that'
 	@echo '  clean            remove what was built for the modules'
 	@echo '  distclean        remove build/ (the cache with kernels and guest root stays)'
 	@echo
@@ -79,6 +82,27 @@ bench:
 	@$(ready)
 	+@tools/testing/bench/bench run --against c
 	+@tools/testing/bench/bench host
+
+# What tools_install installs: mode, file, and where below PREFIX.
+PREFIX ?= /usr/local
+INSTALL ?= install
+manual := $(wildcard Documentation/man/*.1 Documentation/man/*.4)
+installed := bin/lsvirtio bin/virtio-report share/lsvirtio/lsvirtio.schema.json \
+	share/bash-completion/completions/lsvirtio $(foreach page,$(manual),share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+to := $(DESTDIR)$(PREFIX)
+
+tools_install:
+	$(INSTALL) -D -m 755 tools/lsvirtio/lsvirtio.py $(to)/bin/lsvirtio
+	$(INSTALL) -D -m 755 tools/lsvirtio/virtio_report.py $(to)/bin/virtio-report
+	$(INSTALL) -D -m 644 tools/lsvirtio/lsvirtio.schema.json $(to)/share/lsvirtio/lsvirtio.schema.json
+	$(INSTALL) -D -m 644 tools/lsvirtio/lsvirtio.bash $(to)/share/bash-completion/completions/lsvirtio
+	for page in $(manual); do \
+		$(INSTALL) -D -m 644 $$page $(to)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+
+tools_uninstall:
+	rm -f $(addprefix $(to)/,$(installed))
+	if [ -d $(to)/share/lsvirtio ]; then rmdir $(to)/share/lsvirtio; fi
 
 clean:
 	rm -rf build/release build/debug build/*-clippy build/[0-9]* build/log target

@@ -75,6 +75,7 @@ def tests(files: list[Path]) -> Iterator[Command]:
     yield Command("style/layering-tests", (sys.executable, "-m", "unittest", "discover", "-s", layering))
     shells = [str(path.relative_to(paths.TOP)) for path in files if is_shell(path)]
     shells += [f"tools/guest/{name}" for name in ("enter-root", "udev")]
+    shells.append("dkms.conf")
     yield Command("style/shellcheck", ("shellcheck", "-x", "-e", "SC1091", *shells))
     pythons = [str(path.relative_to(paths.TOP)) for path in files if is_python(path)]
     bin_directory = pytools.directory("style")
