@@ -9,7 +9,7 @@ from pathlib import Path
 from guest import paths, pytools
 from guest.errors import UserError
 
-from check import manual
+from check import manual, walkthrough
 from check.command import Command
 from check.command import run as run_command
 from check.ktap import FAIL, PASS
@@ -103,6 +103,8 @@ def run(report: Report, long: bool) -> None:
         _report(report, "style/spdx", "no SPDX-License-Identifier", without_spdx(files))
     if report.wants("style/man-source"):
         _report(report, "style/man-source", "manual pages and source differ", manual.problems(paths.TOP))
+    if report.wants("style/docs-sample"):
+        _report(report, "style/docs-sample", "page and sample differ", walkthrough.problems(paths.TOP))
 
 
 def _report(report: Report, name: str, what: str, found: list[str]) -> None:
