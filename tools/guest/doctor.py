@@ -112,6 +112,8 @@ PACKAGES = (
     Item("e2fsprogs", "disks of the guest", command("mke2fs"), "e2fsprogs"),
     Item("mmdebstrap", "the guest root", command("mmdebstrap"), "mmdebstrap"),
     Item("shellcheck", "the style check", command("shellcheck"), "shellcheck"),
+    Item("debhelper", "the Debian package", command("dh"), "debhelper"),
+    Item("dh_dkms", "the Debian package", command("dh_dkms"), "dh-dkms"),
     Item("mandoc", "the style check", command("mandoc"), "mandoc"),
     Item("valgrind", "`bench host`", command("valgrind"), "valgrind"),
     Item("python3-venv", "documentation, plots and virtme-ng", lambda: _module("ensurepip"), "python3-venv"),
