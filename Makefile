@@ -10,7 +10,8 @@ KERNEL ?= release
 $(foreach v,KDIR MO V KSRC RUSTC HOSTRUSTC RUSTDOC RUSTFMT LLVM BINDGEN INSTALL_MOD_PATH \
 	EXPERIMENTAL, \
 	$(if $(filter undefined,$(origin $(v))),,$(eval export $(v))))
-unexport MAKEOVERRIDES
+# Nothing else does: what dkms adds (CC=) would override what the kernel's make finds out.
+MAKEOVERRIDES :=
 
 GUEST := tools/guest/guest
 verbs := help doctor deps kernel guest-root modules run check check-long bench clippy rustfmt \

@@ -60,7 +60,7 @@ class Install(unittest.TestCase):
 
 class Dkms(unittest.TestCase):
     def value(self, expression: str, cache: str = "/nowhere") -> str:
-        script = f'kernel_source_dir=/kernel; . "$0"; printf "%s\\n" {expression}'
+        script = f'kernel_source_dir=/kernel; dkms_tree=/dkms; . "$0"; printf "%s\\n" {expression}'
         command = ["bash", "-c", script, str(paths.TOP / "dkms.conf")]
         environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": cache}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -100,7 +100,17 @@ class Dkms(unittest.TestCase):
     def test_the_command_is_one_that_make_has(self) -> None:
         words = self.value('"${MAKE[0]}"').split()
         self.assertEqual(words[:3], ["make", "modules", "KDIR=/kernel"])
-        self.assertEqual(words[3:], ["MO=$PWD/dkms", "BINDGEN=bindgen"])
+        self.assertEqual(words[3:], [f"MO=/dkms/rust-virtio/{lsvirtio.VERSION}/build/dkms", "BINDGEN=bindgen"])
+
+    def test_what_dkms_adds_does_not_reach_the_kernel(self) -> None:
+        # dkms adds the variables of the kernel's compiler, without its version.
+        added = ["CC=clang", "LD=ld.lld", "KERNELRELEASE=7.3.4"]
+        shown = ["GUEST=sh -c 'echo flags: $$MAKEFLAGS kdir: $$KDIR' x"]
+        command = ["make", "-s", "-C", str(paths.TOP), "modules", "KDIR=/kernel", *added, *shown]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        self.assertIn("kdir: /kernel", done.stdout)
+        self.assertNotIn("clang", done.stdout)
+        self.assertNotIn("LD=", done.stdout)
 
     def test_bindgen_of_the_cache(self) -> None:
         with tempfile.TemporaryDirectory() as cache:
