@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the tools."""
+"""Tests of these tools, without a guest."""
