@@ -75,11 +75,17 @@ pub enum Place {
 ///   alone but by the rules of DMA, until the packet was put together again by `from_raw`;
 /// - `from_raw` gives back the very packet that `into_raw` took apart.
 pub unsafe trait Packet: Send + Sized {
-    /// What the device does with it.
+    /// What the device does with it, unless [`Packet::direction`] says otherwise.
     const DIRECTION: DataDirection;
 
     /// Whether its owner maps it where a [`PacketQueue::dma_device`] can be named.
     const MAPS_ITSELF: bool;
+
+    /// What the device does with this one, always the same, of a queue whose packets go both ways.
+    #[inline(always)]
+    fn direction(&self) -> DataDirection {
+        Self::DIRECTION
+    }
 
     /// Calls `f` for each piece in turn, until it fails.
     ///
@@ -113,8 +119,8 @@ struct Tables {
     free: KVVec<u16>,
     /// What is to be unmapped of each, as many as a table has descriptors.
     copies: KVVec<Segment>,
-    /// How many descriptors of each were copied.
-    copied: KVVec<u16>,
+    /// How many descriptors of each were copied, and which way they were mapped.
+    copied: KVVec<(u16, Direction)>,
     /// Descriptors of one.
     room: u16,
     format: TableFormat,
@@ -147,7 +153,7 @@ impl Tables {
         if maps {
             let nothing = Segment { addr: 0, len: 0 };
             tables.copies = KVVec::from_elem(nothing, count * usize::from(room), GFP_KERNEL)?;
-            tables.copied = KVVec::from_elem(0, count, GFP_KERNEL)?;
+            tables.copied = KVVec::from_elem((0, Direction::Readable), count, GFP_KERNEL)?;
         }
         Ok(tables)
     }
@@ -175,7 +181,7 @@ impl Tables {
             *copy = *segment;
         }
         if let Some(copied) = self.copied.get_mut(usize::from(index)) {
-            *copied = count;
+            *copied = (count, dir);
         }
         self.free.pop();
         let len = u32::from(count) * UNIT as u32;
@@ -184,13 +190,14 @@ impl Tables {
 
     /// Takes a table back, and calls `unmap` for what is to be unmapped of it.
     #[inline]
-    fn release(&mut self, index: u16, mut unmap: impl FnMut(Segment)) {
+    fn release(&mut self, index: u16, mut unmap: impl FnMut(Segment, Direction)) {
         let first = usize::from(index) * usize::from(self.room);
-        let copied = self.copied.get_mut(usize::from(index));
-        let count = copied.map_or(0, core::mem::take);
-        let copies = self.copies.get(first..first + usize::from(count));
-        for segment in copies.unwrap_or_default() {
-            unmap(*segment);
+        if let Some((count, dir)) = self.copied.get_mut(usize::from(index)) {
+            let copies = self.copies.get(first..first + usize::from(*count));
+            for segment in copies.unwrap_or_default() {
+                unmap(*segment, *dir);
+            }
+            *count = 0;
         }
         // It was there before: there is room.
         let _ = self.free.push_within_capacity(index);
@@ -301,8 +308,9 @@ impl<P: Packet> PacketQueue<P> {
     fn add_one(&mut self, packet: P, place: Place) -> Result<(), AddError<P>> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
+        let dir = packet.direction();
         // SAFETY: By the contract of `Packet`; unmapped when it comes back.
-        let segment = match unsafe { map::<P>(vring, place) } {
+        let segment = match unsafe { map(vring, place, dir) } {
             Ok(segment) => segment,
             Err(kind) => {
                 return Err(AddError {
@@ -315,7 +323,7 @@ impl<P: Packet> PacketQueue<P> {
         let token = Token::with_context(data, context(word, None));
         // SAFETY: `&mut self` is exclusive; the memory is the device's until the packet comes back,
         // by the contract of `Packet`.
-        match unsafe { vring.add_one(segment, P::DIRECTION, token) } {
+        match unsafe { vring.add_one(segment, dir, token) } {
             Ok(()) => {
                 self.added = true;
                 Ok(())
@@ -340,12 +348,13 @@ impl<P: Packet> PacketQueue<P> {
     ) -> AddError<P> {
         // SAFETY: By the contract; the device does not have it.
         unsafe {
+            let buffer = P::from_raw(data, word);
             if self.maps {
-                unmap::<P>(self.vring(), segment);
+                unmap(self.vring(), segment, buffer.direction());
             }
             AddError {
                 kind: AddErrorKind::Ring(kind),
-                buffer: P::from_raw(data, word),
+                buffer,
             }
         }
     }
@@ -359,11 +368,12 @@ impl<P: Packet> PacketQueue<P> {
                 buffer: packet,
             });
         }
+        let dir = packet.direction();
         let (data, word) = packet.into_raw();
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         let table = if self.chain.len() > 1 {
-            self.tables.fill(&self.chain, P::DIRECTION)
+            self.tables.fill(&self.chain, dir)
         } else {
             None
         };
@@ -375,14 +385,14 @@ impl<P: Packet> PacketQueue<P> {
                 Some((_, table)) => {
                     // A packet is far shorter than this could count.
                     let bytes = self.chain.iter().map(|segment| segment.len).sum();
-                    let (readable, writable) = match P::DIRECTION {
+                    let (readable, writable) = match dir {
                         Direction::Readable => (bytes, 0),
                         Direction::Writable => (0, bytes),
                     };
                     vring.add_indirect_token(table, readable, writable, token)
                 }
                 None => {
-                    let (readable, writable): (&[Segment], &[Segment]) = match P::DIRECTION {
+                    let (readable, writable): (&[Segment], &[Segment]) = match dir {
                         Direction::Readable => (&self.chain, &[]),
                         Direction::Writable => (&[], &self.chain),
                     };
@@ -398,9 +408,9 @@ impl<P: Packet> PacketQueue<P> {
             }
             Err(kind) => {
                 if let Some((index, _)) = table {
-                    self.tables.release(index, |_| ());
+                    self.tables.release(index, |_, _| ());
                 }
-                self.unmap_chain();
+                self.unmap_chain(dir);
                 Err(AddError {
                     kind: AddErrorKind::Ring(kind),
                     // SAFETY: Taken apart above.
@@ -414,6 +424,7 @@ impl<P: Packet> PacketQueue<P> {
     fn map(&mut self, packet: &P) -> Result<(), AddErrorKind> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
+        let dir = packet.direction();
         let chain = &mut self.chain;
         chain.clear();
         let mapped = packet.pieces(|place| {
@@ -421,21 +432,21 @@ impl<P: Packet> PacketQueue<P> {
                 return Err(AddErrorKind::Ring(RingErrorKind::TooLong));
             }
             // SAFETY: By the contract of `Packet`; unmapped when it comes back.
-            let segment = unsafe { map::<P>(vring, place)? };
+            let segment = unsafe { map(vring, place, dir)? };
             // There is room, see above.
             let _ = chain.push_within_capacity(segment);
             Ok(())
         });
-        mapped.inspect_err(|_| self.unmap_chain())
+        mapped.inspect_err(|_| self.unmap_chain(dir))
     }
 
     /// Unmaps what is in `chain`, which the device does not have.
     #[cold]
-    fn unmap_chain(&self) {
+    fn unmap_chain(&self, dir: Direction) {
         if self.maps {
             for segment in &self.chain {
                 // SAFETY: Mapped so.
-                unsafe { unmap::<P>(self.vring(), *segment) };
+                unsafe { unmap(self.vring(), *segment, dir) };
             }
         }
     }
@@ -463,7 +474,7 @@ impl<P: Packet> PacketQueue<P> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         // SAFETY: `&mut self` is exclusive; the device gave the packet back.
-        match unsafe { vring.get_pair(true, |segment, _| unmap::<P>(vring, segment)) } {
+        match unsafe { vring.get_pair(true, |segment, dir| unmap(vring, segment, dir)) } {
             Ok(Some(used)) => Some((self.finish(used.data, used.context), used.written)),
             Ok(None) => None,
             Err(Broken) => self.recover(),
@@ -485,7 +496,7 @@ impl<P: Packet> PacketQueue<P> {
         // SAFETY: `&mut self` is exclusive; the device does not own its buffers any more, or is
         // kept from them, which `Quiesced` is about.
         let (data, context) =
-            unsafe { vring.detach_pair(self.maps, |segment, _| unmap::<P>(vring, segment)) }?;
+            unsafe { vring.detach_pair(self.maps, |segment, dir| unmap(vring, segment, dir)) }?;
         Some(self.finish(data, context))
     }
 
@@ -508,9 +519,9 @@ impl<P: Packet> PacketQueue<P> {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let queue = unsafe { NonNull::new_unchecked(self.vring.as_ref().as_raw()) };
         let give_back = |vring: &Vring| {
-            let unmap = |segment, _| {
+            let unmap = |segment, dir| {
                 // SAFETY: Mapped when the packet was added.
-                unsafe { unmap::<P>(vring, segment) }
+                unsafe { unmap(vring, segment, dir) }
             };
             // SAFETY: `&mut self` is exclusive, and the device has reset the queue.
             while let Some((data, context)) = unsafe { vring.detach_pair(self.maps, unmap) } {
@@ -542,9 +553,9 @@ impl<P: Packet> PacketQueue<P> {
     fn release(&mut self, index: u16) {
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
-        self.tables.release(index, |segment| {
+        self.tables.release(index, |segment, dir| {
             // SAFETY: Mapped when the packet was added.
-            unsafe { unmap::<P>(vring, segment) };
+            unsafe { unmap(vring, segment, dir) };
         });
     }
 
@@ -682,16 +693,14 @@ impl Suppressor {
 ///
 /// It is a piece of a packet, and unmapped before that is put together again.
 #[inline(always)]
-unsafe fn map<P: Packet>(vring: &Vring, place: Place) -> Result<Segment, AddErrorKind> {
+unsafe fn map(vring: &Vring, place: Place, dir: Direction) -> Result<Segment, AddErrorKind> {
     let mapper = vring.mapper();
     // SAFETY: By the contract, and that of `Packet`.
     let (mapped, len) = unsafe {
         match place {
-            Place::Linear(memory, len) => {
-                (mapper.map_single(memory, len as usize, P::DIRECTION), len)
-            }
+            Place::Linear(memory, len) => (mapper.map_single(memory, len as usize, dir), len),
             Place::Pages(Piece { page, offset, len }) => {
-                (mapper.map_pages(page, offset, len, P::DIRECTION), len)
+                (mapper.map_pages(page, offset, len, dir), len)
             }
             Place::Mapped(addr, len) => (Ok(addr), len),
         }
@@ -706,12 +715,12 @@ unsafe fn map<P: Packet>(vring: &Vring, place: Place) -> Result<Segment, AddErro
 ///
 /// The queue mapped it, and the device does not own it any more.
 #[inline]
-unsafe fn unmap<P: Packet>(vring: &Vring, segment: Segment) {
+unsafe fn unmap(vring: &Vring, segment: Segment, dir: Direction) {
     // SAFETY: By the contract.
     unsafe {
         vring
             .mapper()
-            .unmap(segment.addr, segment.len as usize, P::DIRECTION)
+            .unmap(segment.addr, segment.len as usize, dir)
     };
 }
 

@@ -316,7 +316,7 @@ unsafe impl Request for DataRequest {
     }
 }
 
-/// A packet for the device to read, made of a request's data.
+/// A packet made of a request's data, which goes the way that the request does.
 pub(crate) struct DataPacket(pub(crate) DataRequest);
 
 // SAFETY:
@@ -325,6 +325,10 @@ pub(crate) struct DataPacket(pub(crate) DataRequest);
 unsafe impl Packet for DataPacket {
     const DIRECTION: DataDirection = DataDirection::Readable;
     const MAPS_ITSELF: bool = false;
+
+    fn direction(&self) -> DataDirection {
+        Request::direction(&self.0)
+    }
 
     fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
         self.0.pieces(|piece| f(Place::Pages(piece)))

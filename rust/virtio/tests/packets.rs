@@ -229,6 +229,32 @@ mod suite {
     }
 
     #[test]
+    fn packets_of_a_queue_may_go_both_ways() -> Result {
+        for indirect in [true, false] {
+            let bench = bench(indirect)?;
+            let mut number = 0;
+            for pieces in [1, 3] {
+                for direction in [DataDirection::Readable, DataDirection::Writable] {
+                    let packet = DataRequest::new(&bench.device, number, direction, pieces)?;
+                    let added = bench.with(|queue| Ok(queue.add(DataPacket(packet)).is_ok()))?;
+                    check!(added);
+                    bench.kick()?;
+                    let writes = direction == DataDirection::Writable;
+                    let mut good = false;
+                    bench.device.serve(0, |chain| {
+                        good = chain.has(core::iter::repeat_n((PIECE as u32, writes), pieces));
+                        0
+                    });
+                    check!(good);
+                    check_eq!(bench.done()?, Some(number));
+                    number += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn without_tables_a_packet_is_a_chain_and_what_does_not_fit_comes_back() -> Result {
         let bench = bench(false)?;
         check_eq!(bench.add(0, 5)?, None);
