@@ -147,6 +147,10 @@ pub trait Driver: Sized + 'static {
     /// sleep.
     fn remove(data: Pin<&Self::Data>);
 
+    /// The system goes down, or another kernel is started: whoever uses the device must be stopped when
+    /// this returns, and nothing but a reset comes after it.  May sleep.
+    fn shutdown(_data: Pin<&Self::Data>) {}
+
     /// As [`Driver::remove`], but the device is to come back: until then nothing is added to a queue
     /// and no configuration written.  Only with [`Driver::KEEPS_DATA`], as all that follows.
     fn pause(_dev: &Device, _data: Pin<&Self::Data>) {}
@@ -257,6 +261,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*drv).validate = Some(Self::validate);
             (*drv).probe = Some(Self::probe);
             (*drv).remove = Some(Self::remove);
+            (*drv).shutdown = Some(Self::shutdown);
             (*drv).config_changed = Some(Self::config_changed);
             (*drv).freeze = Some(Self::pause);
             (*drv).restore = Some(Self::resume);
@@ -313,6 +318,18 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn remove(vdev: *mut bindings::virtio_device) {
         // SAFETY: The core passes a valid device, bound to this driver.
         Self::unbind(unsafe { Device::from_raw(vdev) });
+    }
+
+    extern "C" fn shutdown(vdev: *mut bindings::virtio_device) {
+        // SAFETY: The core passes a valid device, bound to this driver.
+        let dev = unsafe { Device::from_raw(vdev) };
+        // A device that is reset now stays so.
+        recovery::enable(dev, false);
+        // SAFETY: Bound to this driver.
+        if let Some(data) = unsafe { Self::data(vdev) } {
+            T::shutdown(data);
+        }
+        lifecycle::shutdown(dev);
     }
 
     extern "C" fn pause(vdev: *mut bindings::virtio_device) -> c_int {
