@@ -50,6 +50,36 @@ pub const INFLATE_QUEUE: usize = 0;
 /// Index of the queue for pages that the guest takes back (section 5.5.2).
 pub const DEFLATE_QUEUE: usize = 1;
 
+/// Indices of the queues that not every device has; those whose feature is missing take none (section
+/// 5.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueIndices {
+    /// The queue for memory statistics.
+    pub stats: Option<usize>,
+    /// The queue for free page hints.
+    pub free_page: Option<usize>,
+    /// The queue for reports of free pages.
+    pub reporting: Option<usize>,
+}
+
+impl QueueIndices {
+    /// Those of a device with these features.
+    pub fn of(features: Features) -> Self {
+        let mut next = DEFLATE_QUEUE;
+        let mut index = |has: bool| {
+            has.then(|| {
+                next += 1;
+                next
+            })
+        };
+        Self {
+            stats: index(features.has::<StatsVq>()),
+            free_page: index(features.has::<FreePageHint>()),
+            reporting: index(features.has::<Reporting>()),
+        }
+    }
+}
+
 /// In which order the bytes of a number are in what goes through the queues (section 5.5.6.0.1).
 ///
 /// The configuration is little-endian either way.

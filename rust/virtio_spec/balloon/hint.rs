@@ -12,45 +12,85 @@ pub const CMD_ID_STOP: u32 = 0;
 /// `free_page_hint_cmd_id`: hinting is complete, hinted pages may be reused (section 5.5.6.5).
 pub const CMD_ID_DONE: u32 = 1;
 
-/// What the driver is to do.
+/// What goes into the queue next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Nothing new: hints that were given stay.
+pub enum Next {
+    /// Nothing.
     Nothing,
-    /// Take all hinted pages back.
-    TakeBack,
-    /// Give hints, which begin with this number.
-    Hint(u32),
+    /// The number of a command, whose hints begin.
+    Begin(u32),
+    /// A hint.
+    Hint,
+    /// [`CMD_ID_STOP`]: there are no more hints for that command.
+    End,
 }
 
-/// The command that hints are being given for, or were given for last.
+/// How far the hints are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hinting(u32);
+pub struct Hinting {
+    /// What the device said last.
+    said: u32,
+    /// For which command hints were given last.
+    begun: u32,
+    /// They are still being given.
+    open: bool,
+    /// There are no more pages to hint.
+    exhausted: bool,
+}
 
 impl Hinting {
-    /// None.
+    /// The device has said nothing.
     pub const fn new() -> Self {
-        Self(CMD_ID_STOP)
+        Self {
+            said: CMD_ID_STOP,
+            begun: CMD_ID_STOP,
+            open: false,
+            exhausted: false,
+        }
     }
 
     /// The device says `cmd_id`, any number of times.
-    pub fn receive(&mut self, cmd_id: Untrusted<u32>) -> Order {
-        let order = cmd_id.validate(|id| match id {
-            CMD_ID_STOP => None,
-            CMD_ID_DONE => Some(Order::TakeBack),
-            id if id == self.0 => None,
-            id => Some(Order::Hint(id)),
-        });
-        if let Some(Order::Hint(id)) = order {
-            self.0 = id;
-        }
-        order.unwrap_or(Order::Nothing)
+    pub fn receive(&mut self, cmd_id: Untrusted<u32>) {
+        // Any number means something.
+        self.said = cmd_id.validate(Some).unwrap_or(CMD_ID_STOP);
     }
 
-    /// Whether more hints are wanted while the device says `cmd_id`: not if it says anything but what
-    /// they are given for.
-    pub fn goes_on(&self, cmd_id: Untrusted<u32>) -> bool {
-        self.0 > CMD_ID_DONE && cmd_id.validate(|id| (id == self.0).then_some(())).is_some()
+    /// Whether hinted pages are to be kept out of use: as long as the device does not say otherwise.
+    pub const fn keeps(&self) -> bool {
+        self.said != CMD_ID_DONE
+    }
+
+    /// What goes into the queue next.  Each command is hinted for once, and for nothing but what the
+    /// device said last.
+    pub const fn next(&self) -> Next {
+        if self.open {
+            if self.said == self.begun && !self.exhausted {
+                Next::Hint
+            } else {
+                Next::End
+            }
+        } else if self.said > CMD_ID_DONE && self.said != self.begun {
+            Next::Begin(self.said)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// [`Next::Begin`] is in the queue.
+    pub fn begin(&mut self, id: u32) {
+        self.begun = id;
+        self.open = true;
+        self.exhausted = false;
+    }
+
+    /// There was no page to hint.
+    pub fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
+    /// [`Next::End`] is in the queue.
+    pub fn end(&mut self) {
+        self.open = false;
     }
 }
 

@@ -5,11 +5,13 @@
 mod common;
 
 use proptest::prelude::*;
-use virtio_spec::balloon::hint::{Hinting, Order, CMD_ID_DONE, CMD_ID_STOP};
+use virtio_spec::balloon::hint::{Hinting, Next, CMD_ID_DONE, CMD_ID_STOP};
 use virtio_spec::balloon::pfn::{Units, ARRAY_LEN, PFN_SHIFT};
 use virtio_spec::balloon::stats::{Events, Sample, Stat, StatTag, Stats, STATS, STATS_SIZE};
 use virtio_spec::balloon::target::{Backoff, Memory};
-use virtio_spec::balloon::{FreePages, PagePoison, Reporting, StatsVq, Wire};
+use virtio_spec::balloon::{
+    FreePageHint, FreePages, PagePoison, QueueIndices, Reporting, StatsVq, Wire,
+};
 use virtio_spec::transport::Version1;
 use virtio_spec::{Features, Untrusted};
 use zerocopy::IntoBytes;
@@ -251,21 +253,85 @@ fn failures_are_tried_again_later_and_later() {
 }
 
 #[test]
+fn section_5_5_2_queues_without_their_feature_take_no_index() {
+    let all = Features::EMPTY
+        .with::<StatsVq>()
+        .with::<FreePageHint>()
+        .with::<Reporting>();
+    let indices = |features| {
+        let QueueIndices {
+            stats,
+            free_page,
+            reporting,
+        } = QueueIndices::of(features);
+        [stats, free_page, reporting]
+    };
+    assert_eq!(indices(Features::EMPTY), [None; 3]);
+    assert_eq!(indices(all), [Some(2), Some(3), Some(4)]);
+    assert_eq!(indices(all.without::<StatsVq>()), [None, Some(2), Some(3)]);
+    assert_eq!(
+        indices(all.without::<FreePageHint>()),
+        [Some(2), None, Some(3)]
+    );
+    assert_eq!(
+        indices(all.without::<Reporting>()),
+        [Some(2), Some(3), None]
+    );
+}
+
+/// A device that says ID, and what is next.
+fn says(hinting: &mut Hinting, id: u32) -> Next {
+    hinting.receive(Untrusted::new(id));
+    hinting.next()
+}
+
+#[test]
 fn section_5_5_6_5_each_command_is_hinted_for_once() {
     let mut hinting = Hinting::new();
-    assert_eq!(hinting.receive(Untrusted::new(CMD_ID_STOP)), Order::Nothing);
-    assert!(!hinting.goes_on(Untrusted::new(CMD_ID_STOP)));
-    assert_eq!(hinting.receive(Untrusted::new(2)), Order::Hint(2));
-    assert!(hinting.goes_on(Untrusted::new(2)));
-    assert_eq!(hinting.receive(Untrusted::new(2)), Order::Nothing);
-    assert!(!hinting.goes_on(Untrusted::new(3)));
-    assert_eq!(hinting.receive(Untrusted::new(3)), Order::Hint(3));
-    assert_eq!(hinting.receive(Untrusted::new(CMD_ID_STOP)), Order::Nothing);
-    assert_eq!(
-        hinting.receive(Untrusted::new(CMD_ID_DONE)),
-        Order::TakeBack
-    );
-    assert!(!hinting.goes_on(Untrusted::new(CMD_ID_DONE)));
+    assert_eq!(hinting.next(), Next::Nothing);
+    assert_eq!(says(&mut hinting, CMD_ID_STOP), Next::Nothing);
+    assert_eq!(says(&mut hinting, 2), Next::Begin(2));
+    assert_eq!(says(&mut hinting, 2), Next::Begin(2));
+    hinting.begin(2);
+    assert_eq!(says(&mut hinting, 2), Next::Hint);
+    hinting.exhaust();
+    assert_eq!(hinting.next(), Next::End);
+    hinting.end();
+    assert_eq!(says(&mut hinting, 2), Next::Nothing);
+    assert_eq!(says(&mut hinting, 3), Next::Begin(3));
+}
+
+#[test]
+fn section_5_5_6_5_hints_end_when_the_device_says_something_else() {
+    for other in [CMD_ID_STOP, CMD_ID_DONE, 3, u32::MAX] {
+        let mut hinting = Hinting::new();
+        assert_eq!(says(&mut hinting, 2), Next::Begin(2));
+        hinting.begin(2);
+        assert_eq!(says(&mut hinting, other), Next::End);
+        hinting.end();
+        let then = if other > CMD_ID_DONE {
+            Next::Begin(other)
+        } else {
+            Next::Nothing
+        };
+        assert_eq!(hinting.next(), then);
+    }
+}
+
+#[test]
+fn section_5_5_6_5_hinted_pages_are_kept_until_it_is_done() {
+    let mut hinting = Hinting::new();
+    assert!(hinting.keeps());
+    for (id, keeps) in [
+        (2, true),
+        (CMD_ID_STOP, true),
+        (3, true),
+        (CMD_ID_DONE, false),
+        (4, true),
+    ] {
+        hinting.receive(Untrusted::new(id));
+        assert_eq!(hinting.keeps(), keeps, "{id}");
+    }
 }
 
 proptest! {
@@ -311,17 +377,32 @@ proptest! {
     }
 
     #[test]
-    fn a_device_that_says_anything_gets_its_own_numbers_alone(ids in prop::collection::vec(0_u32..6, 0..40)) {
+    fn a_device_that_says_anything_gets_its_own_numbers_alone(
+        ids in prop::collection::vec((0_u32..6, 0_usize..4), 0..40),
+    ) {
         let mut hinting = Hinting::new();
-        let mut last = CMD_ID_STOP;
-        for id in ids {
-            match hinting.receive(Untrusted::new(id)) {
-                Order::Hint(given) => {
-                    prop_assert!(given == id && id > CMD_ID_DONE && id != last);
-                    last = id;
+        // For which command hints are being given, and were given last.
+        let (mut open, mut last) = (None, CMD_ID_STOP);
+        for (id, steps) in ids {
+            hinting.receive(Untrusted::new(id));
+            for _ in 0..steps {
+                match hinting.next() {
+                    Next::Begin(given) => {
+                        prop_assert!(open.is_none() && given == id && id > CMD_ID_DONE && id != last);
+                        hinting.begin(given);
+                        (open, last) = (Some(given), given);
+                    }
+                    Next::Hint => {
+                        prop_assert_eq!(open, Some(id));
+                        hinting.exhaust();
+                    }
+                    Next::End => {
+                        prop_assert!(open.is_some());
+                        hinting.end();
+                        open = None;
+                    }
+                    Next::Nothing => prop_assert!(open.is_none() && (id <= CMD_ID_DONE || id == last)),
                 }
-                Order::TakeBack => prop_assert_eq!(id, CMD_ID_DONE),
-                Order::Nothing => prop_assert!(id == CMD_ID_STOP || id == last),
             }
         }
     }
