@@ -8,11 +8,18 @@
 //! interrupt brings it back.  Pages go into the balloon, or to the kernel, when the device has used
 //! their array.  The balloon outlives resets of the device; it is emptied before one that is asked
 //! for.
+//!
+//! Beside it the device may be told of pages that are free and stay the guest's: reports, which the
+//! kernel asks for, and hints, which the device does.
 
 #![forbid(unsafe_code)]
 
 #[path = "virtio_balloon/exchange.rs"]
 mod exchange;
+#[path = "virtio_balloon/hints.rs"]
+mod hints;
+#[path = "virtio_balloon/reporting.rs"]
+mod reporting;
 #[path = "virtio_balloon/shared.rs"]
 mod shared;
 #[path = "virtio_balloon/statistics.rs"]
@@ -21,7 +28,13 @@ mod statistics;
 use balloon::{
     Mover,
     OomNotifier,
+    PageReporting,
+    Shrinker,
     Task, //
+};
+use hints::{
+    Hinter,
+    Hints, //
 };
 use kernel::{
     new_mutex,
@@ -36,6 +49,7 @@ use kernel::{
         Mutex, //
     }, //
 };
+use reporting::Reporting;
 use shared::{
     Adjuster,
     Relief,
@@ -65,8 +79,10 @@ use virtio_spec::{
     balloon::{
         Balloon,
         DeflateOnOom,
+        FreePageHint,
         MustTellHost,
         PagePoison,
+        QueueIndices,
         StatsVq, //
     },
     Features,
@@ -82,9 +98,6 @@ virtio::module_virtio_driver! {
     alias: ["virtio:d00000005v*"],
 }
 
-/// Index of the queue for statistics, if there is one (section 5.5.2).
-const STATS_QUEUE: usize = 2;
-
 struct VirtioBalloon;
 
 /// What the driver keeps of a device.
@@ -93,10 +106,16 @@ struct Data {
     // From the top: who asks, who works, what they work on.
     #[pin]
     oom: Mutex<Option<Pin<KBox<OomNotifier<Relief>>>>>,
+    #[pin]
+    page_reporting: Mutex<Option<Pin<KBox<PageReporting<Reporting>>>>>,
     _mover: Mover,
+    _shrinker: Option<Shrinker<Hints>>,
     worker: Arc<Task<Adjuster>>,
     reporter: Option<Arc<Task<Reporter>>>,
+    hinter: Option<Arc<Task<Hinter>>>,
+    reporting: Option<Arc<Reporting>>,
     shared: Arc<Shared>,
+    indices: QueueIndices,
     /// Workers are stopped.
     stopped: AtomicFlag,
     /// The device does not come back.
@@ -106,13 +125,56 @@ struct Data {
 impl Data {
     /// Stops the workers, and waits for them.
     fn stop(&self) {
+        let page_reporting = self.page_reporting.lock().take();
+        drop(page_reporting);
         if !self.stopped.xchg(true, Full) {
             self.worker.stop();
             if let Some(reporter) = &self.reporter {
                 reporter.stop();
             }
+            if let Some(hinter) = &self.hinter {
+                hinter.stop();
+            }
+        }
+        if let Some(hints) = self.hints() {
+            hints.free();
         }
         self.shared.awake.end(SIZE | STATISTICS);
+    }
+
+    /// Nobody asks any more when memory runs out.
+    fn ignore_shortages(&self) {
+        let oom = self.oom.lock().take();
+        drop(oom);
+    }
+
+    fn hints(&self) -> Option<&Hints> {
+        self.hinter.as_ref().map(|hinter| &*hinter.job().0)
+    }
+
+    /// Has the kernel say what is free.
+    fn start_reporting(&self, dev: &Device) {
+        let Some(reporting) = &self.reporting else {
+            return;
+        };
+        match PageReporting::new(reporting.clone(), reporting.runs()) {
+            Ok(page_reporting) => *self.page_reporting.lock() = Some(page_reporting),
+            Err(error) => {
+                dev_warn!(
+                    dev.as_device(),
+                    "free pages are not reported: {:?}\n",
+                    error
+                );
+            }
+        }
+    }
+
+    /// Reads what the device wants.
+    fn read_config(&self, dev: &Device) {
+        self.shared.read_target(dev);
+        if let Some(hints) = self.hints() {
+            hints.read_command(dev);
+        }
     }
 
     /// Lets them work again, and has them do what is due.
@@ -122,15 +184,23 @@ impl Data {
             if let Some(reporter) = &self.reporter {
                 reporter.allow();
             }
+            if let Some(hinter) = &self.hinter {
+                hinter.allow();
+            }
         }
         self.shared.go_on(dev);
+        self.read_config(dev);
         self.schedule();
+        self.start_reporting(dev);
     }
 
     fn schedule(&self) {
         self.worker.schedule();
         if let Some(reporter) = &self.reporter {
             reporter.schedule();
+        }
+        if let Some(hinter) = &self.hinter {
+            hinter.schedule();
         }
     }
 }
@@ -143,7 +213,9 @@ impl Driver for VirtioBalloon {
         .with::<MustTellHost>()
         .with::<StatsVq>()
         .with::<DeflateOnOom>()
-        .with::<PagePoison>();
+        .with::<FreePageHint>()
+        .with::<PagePoison>()
+        .with::<virtio_spec::balloon::Reporting>();
     const KEEPS_DATA: bool = true;
 
     fn validate(_dev: &Device, features: Features) -> Features {
@@ -151,32 +223,53 @@ impl Driver for VirtioBalloon {
     }
 
     fn queues(dev: &Init<'_>) -> Result<KVec<QueueSpec>> {
-        let mut specs = KVec::with_capacity(STATS_QUEUE + 1, GFP_KERNEL)?;
-        let interrupt = true;
-        for name in [c"inflate", c"deflate"] {
-            specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
-        }
-        if dev.features().has::<StatsVq>() {
-            let name = c"stats";
-            specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
+        let mut specs = KVec::new();
+        let QueueIndices {
+            stats,
+            free_page,
+            reporting,
+        } = QueueIndices::of(dev.features());
+        for (name, exists, interrupt) in [
+            (c"inflate", true, true),
+            (c"deflate", true, true),
+            (c"stats", stats.is_some(), true),
+            (c"free_page_vq", free_page.is_some(), false),
+            (c"reporting_vq", reporting.is_some(), true),
+        ] {
+            if exists {
+                specs.push(QueueSpec { name, interrupt }, GFP_KERNEL)?;
+            }
         }
         Ok(specs)
     }
 
     fn probe(dev: &Configured<'_>, queues: &mut Queues<'_>) -> Result<impl PinInit<Data, Error>> {
+        let indices = QueueIndices::of(dev.features());
         let shared = Shared::new(dev, queues)?;
-        let reporter = if dev.features().has::<StatsVq>() {
-            let statistics = Statistics::new(dev, queues, STATS_QUEUE)?;
-            Some(Task::new(Reporter(statistics, shared.awake.clone()))?)
-        } else {
-            None
-        };
+        let (mut reporter, mut hinter, mut shrinker, mut reporting) = (None, None, None, None);
+        if let Some(index) = indices.stats {
+            let statistics = Statistics::new(dev, queues, index)?;
+            reporter = Some(Task::new(Reporter(statistics, shared.awake.clone()))?);
+        }
+        if let Some(index) = indices.free_page {
+            let hints = Hints::new(dev, queues, index)?;
+            shrinker = Some(Shrinker::new(c"virtio-balloon", hints.clone())?);
+            hinter = Some(Task::new(Hinter(hints))?);
+        }
+        if let Some(index) = indices.reporting {
+            reporting = Some(Reporting::new(dev, queues, index)?);
+        }
         Ok(try_pin_init!(Data {
             oom <- new_mutex!(None),
+            page_reporting <- new_mutex!(None),
             _mover: Mover::new(shared.balloon(), shared.clone()),
+            _shrinker: shrinker,
             worker: Task::new(Adjuster(shared.clone()))?,
             reporter,
+            hinter,
+            reporting,
             shared,
+            indices,
             stopped: AtomicFlag::new(false),
             leaving: AtomicFlag::new(false),
         }))
@@ -192,10 +285,15 @@ impl Driver for VirtioBalloon {
     }
 
     fn used_buffers(data: Pin<&Data>, queue: u32) {
-        if queue as usize == STATS_QUEUE {
+        let queue = Some(queue as usize);
+        if queue == data.indices.stats {
             if let Some(reporter) = &data.reporter {
                 data.shared.awake.begin(STATISTICS);
                 reporter.schedule();
+            }
+        } else if queue == data.indices.reporting {
+            if let Some(reporting) = &data.reporting {
+                reporting.used.notify();
             }
         } else {
             data.shared.used.notify();
@@ -209,22 +307,36 @@ impl Driver for VirtioBalloon {
     }
 
     fn reconfigure(dev: &Running<'_>, data: Pin<&Data>) {
-        data.shared.read_target(dev);
+        data.read_config(dev);
         data.worker.schedule();
+        if let Some(hinter) = &data.hinter {
+            hinter.schedule();
+        }
     }
 
     fn remove(data: Pin<&Data>) {
         data.leaving.xchg(true, Full);
         data.stop();
-        let oom = data.oom.lock().take();
-        drop(oom);
+        data.ignore_shortages();
         data.shared.give_back();
     }
 
-    fn pause(dev: &Device, data: Pin<&Data>) {
+    fn shutdown(data: Pin<&Data>) {
         data.stop();
+        data.ignore_shortages();
+        data.shared.close();
+    }
+
+    fn pause(dev: &Device, data: Pin<&Data>) {
         let status = dev.status();
-        if status.is_all_ones() || status.contains(Status::DEVICE_NEEDS_RESET) {
+        let is_dead = status.is_all_ones()
+            || status.contains(Status::DEVICE_NEEDS_RESET)
+            || !data.shared.works();
+        if let Some(reporting) = data.reporting.as_ref().filter(|_| is_dead) {
+            reporting.abandon();
+        }
+        data.stop();
+        if is_dead {
             data.shared.close();
         } else {
             data.shared.give_back();
@@ -236,6 +348,12 @@ impl Driver for VirtioBalloon {
         if let Some(reporter) = &data.reporter {
             reporter.job().0.quiesced(proof);
         }
+        if let Some(hints) = data.hints() {
+            hints.quiesced(proof);
+        }
+        if let Some(reporting) = &data.reporting {
+            reporting.quiesced(proof);
+        }
         if data.leaving.xchg(false, Full) {
             data.shared.balloon().empty(proof);
         }
@@ -243,10 +361,17 @@ impl Driver for VirtioBalloon {
 
     fn resume(dev: &Configured<'_>, queues: &mut Queues<'_>, data: Pin<&Data>) -> Result {
         data.shared.resume(dev, queues)?;
-        match &data.reporter {
-            Some(reporter) => reporter.job().0.resume(dev, queues, STATS_QUEUE),
-            None => Ok(()),
+        // The same features, the same queues.
+        if let (Some(reporter), Some(index)) = (&data.reporter, data.indices.stats) {
+            reporter.job().0.resume(dev, queues, index)?;
         }
+        if let (Some(hints), Some(index)) = (data.hints(), data.indices.free_page) {
+            hints.resume(dev, queues, index)?;
+        }
+        if let (Some(reporting), Some(index)) = (&data.reporting, data.indices.reporting) {
+            reporting.resume(dev, queues, index)?;
+        }
+        Ok(())
     }
 
     fn resumed(dev: &Running<'_>, data: Pin<&Data>) {
@@ -254,6 +379,8 @@ impl Driver for VirtioBalloon {
     }
 
     fn statistics(data: Pin<&Data>, file: &SeqFile) {
-        data.shared.print_statistics(file);
+        let reported = data.reporting.as_ref().map_or(0, |it| it.reported());
+        let hinted = data.hints().map_or(0, Hints::hinted);
+        data.shared.print_statistics(file, reported, hinted);
     }
 }

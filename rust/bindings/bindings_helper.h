@@ -19,6 +19,7 @@
 #include <linux/interrupt.h>
 #include <linux/netdevice.h>
 #include <linux/oom.h>
+#include <linux/page_reporting.h>
 #include <linux/pci.h>
 #include <linux/virtio.h>
 #include <linux/virtio_anchor.h>

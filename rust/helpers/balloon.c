@@ -2,6 +2,7 @@
 
 #include <linux/balloon.h>
 #include <linux/mm.h>
+#include <linux/scatterlist.h>
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 #include <linux/wait.h>
@@ -39,6 +40,18 @@ __rust_helper void rust_helper_virtio_get_page(struct page *page)
 __rust_helper void rust_helper_virtio_put_page(struct page *page)
 {
 	put_page(page);
+}
+
+/* A block that is free and can be spared: nothing is reclaimed or moved for it. */
+__rust_helper struct page *rust_helper_virtio_alloc_block(void)
+{
+	return alloc_pages(__GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC, MAX_PAGE_ORDER);
+}
+
+__rust_helper void rust_helper_virtio_sg_set_page(struct scatterlist *sg, struct page *page,
+						  unsigned int len)
+{
+	sg_set_page(sg, page, len, 0);
 }
 
 __rust_helper void rust_helper_virtio_balloon_devinfo_init(struct balloon_dev_info *balloon)

@@ -34,11 +34,7 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        Delta,
-        Instant,
-        Monotonic, //
-    }, //
+    time::Delta, //
 };
 use virtio::{
     device::Device,
@@ -68,10 +64,6 @@ const AT_ONCE_DEADLINE: Delta = Delta::from_secs(1);
 
 /// How long a device may take to give any page back while the balloon is emptied.
 const EMPTY_DEADLINE: Delta = Delta::from_secs(5);
-
-/// How often who waits looks at the queues: interrupts get lost, and nobody tells of a queue that is
-/// broken because the device is gone.
-const LOOK_INTERVAL: Delta = Delta::from_millis(100);
 
 /// When pages are looked for again that are being moved, in milliseconds.
 const MOVED_INTERVAL_MS: u32 = 10;
@@ -310,24 +302,13 @@ impl Shared {
         deadline: Delta,
         mut found: impl FnMut(&mut Exchange) -> Option<R>,
     ) -> Option<R> {
-        let start = Instant::<Monotonic>::now();
-        loop {
-            let seen = self.used.seen();
-            {
-                let mut exchange = self.exchange.lock();
-                exchange.collect();
-                if let Some(what) = found(&mut exchange) {
-                    return Some(what);
-                }
-                if !exchange.works() {
-                    return None;
-                }
-            }
-            if start.elapsed() >= deadline {
-                return None;
-            }
-            self.used.wait(seen, LOOK_INTERVAL);
-        }
+        let seen = self.used.wait_for(deadline, || {
+            let mut exchange = self.exchange.lock();
+            exchange.collect();
+            let what = found(&mut exchange);
+            (what.is_some() || !exchange.works()).then_some(what)
+        });
+        seen.flatten()
     }
 
     /// Gives all pages back that the device lets go, and lets nobody add any.  Sleeps; the worker is
@@ -380,6 +361,11 @@ impl Shared {
         exchange.kick();
     }
 
+    /// Whether the device takes arrays.
+    pub(crate) fn works(&self) -> bool {
+        self.exchange.lock().works()
+    }
+
     /// Nobody may add anything any more, and what the device has stays with it.
     pub(crate) fn close(&self) {
         self.exchange.lock().closed = true;
@@ -405,7 +391,6 @@ impl Shared {
         // It may have forgotten.
         self.actual.store(UNKNOWN, Relaxed);
         write_poison(dev);
-        self.read_target(dev);
     }
 
     /// Gives some pages to the kernel, which needs them: how many.  Sleeps.
@@ -512,15 +497,15 @@ impl Shared {
 }
 
 /// What the numbers of [`Shared::print_statistics`] are, see Documentation/ABI/testing/debugfs-virtio.
-const HEADER: &str = "held target rising falling freed moved shortages";
+const HEADER: &str = "held target rising falling freed moved shortages reported hinted";
 
 impl Shared {
-    /// Prints where the pages are.  May sleep.
-    pub(crate) fn print_statistics(&self, file: &SeqFile) {
+    /// Prints where the pages are, and how many were `reported` and `hinted`.  May sleep.
+    pub(crate) fn print_statistics(&self, file: &SeqFile, reported: i64, hinted: i64) {
         let exchange = self.exchange.lock();
         kernel::seq_print!(
             file,
-            "{}\n{} {} {} {} {} {} {}\n",
+            "{}\n{} {} {} {} {} {} {} {} {}\n",
             HEADER,
             self.balloon.held(),
             exchange.target,
@@ -528,7 +513,9 @@ impl Shared {
             exchange.falling,
             exchange.freed,
             exchange.migrations,
-            self.shortages.load(Relaxed)
+            self.shortages.load(Relaxed),
+            reported,
+            hinted
         );
     }
 }

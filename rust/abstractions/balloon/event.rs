@@ -19,11 +19,17 @@ use kernel::{
     task::TASK_NORMAL,
     time::{
         msecs_to_jiffies,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
     types::Opaque, //
 };
 use virtio_bindings as bindings;
+
+/// How often who waits looks by himself: interrupts get lost, and nobody tells of a queue that is
+/// broken because the device is gone.
+const LOOK_INTERVAL: Delta = Delta::from_millis(100);
 
 /// What happens, and who waits for it.
 #[pin_data]
@@ -84,6 +90,24 @@ impl Event {
                 seen.0 as u32,
                 msecs_to_jiffies(millis),
             );
+        }
+    }
+
+    /// Looks until `look` finds something, when it happens and now and then; at most for `deadline`,
+    /// `None` then.  Time in which we did not run is nobody's fault, and does not count.  Sleeps.
+    pub fn wait_for<R>(&self, deadline: Delta, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+        let mut waited = Delta::ZERO;
+        loop {
+            let seen = self.seen();
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            if waited >= deadline {
+                return None;
+            }
+            let start = Instant::<Monotonic>::now();
+            self.wait(seen, LOOK_INTERVAL);
+            waited += start.elapsed().min(LOOK_INTERVAL);
         }
     }
 }

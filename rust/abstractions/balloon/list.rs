@@ -4,30 +4,33 @@
 //!
 //! C header: [`include/linux/list.h`](srctree/include/linux/list.h); `lru` of `struct page`.
 
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     prelude::*,
     types::Opaque, //
 };
 use virtio_bindings as bindings;
 
-/// Pages that are ours.
+/// Pages that are ours, or blocks of so many pages as `ORDER` is the binary logarithm of.
 ///
 /// # Invariants
 ///
-/// `head` is a list of `count` pages, linked by `lru`, to each of which the list has a reference, and
-/// whose `lru` nobody else uses.
+/// `head` is a list of `count` pages, each the first of its block, linked by `lru`, to each of which the
+/// list has a reference, and whose `lru` nobody else uses.
 #[pin_data(PinnedDrop)]
-pub(crate) struct PageList {
+pub(crate) struct PageList<const ORDER: u32 = 0> {
     #[pin]
     head: Opaque<bindings::list_head>,
     count: usize,
 }
 
 // SAFETY: Pages belong to no thread.
-unsafe impl Send for PageList {}
+unsafe impl<const ORDER: u32> Send for PageList<ORDER> {}
 
-impl PageList {
+impl<const ORDER: u32> PageList<ORDER> {
     /// None.
     pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: Empty.
@@ -64,6 +67,23 @@ impl PageList {
         *this.count += 1;
     }
 
+    /// Takes the first page out, with its reference.
+    pub(crate) fn pop(self: Pin<&mut Self>) -> Option<NonNull<bindings::page>> {
+        let this = self.project();
+        let head = this.head.as_ref().get();
+        // SAFETY: By the type invariants.
+        unsafe {
+            let entry = (*head).next;
+            if ptr::eq(entry, head) {
+                return None;
+            }
+            // INVARIANT: One less.
+            bindings::virtio_list_del(entry);
+            *this.count -= 1;
+            Some(NonNull::new_unchecked(bindings::virtio_lru_page(entry)))
+        }
+    }
+
     /// Calls `f` for each page in turn.
     #[inline]
     pub(crate) fn for_each(&self, mut f: impl FnMut(NonNull<bindings::page>)) {
@@ -71,7 +91,7 @@ impl PageList {
         // SAFETY: By the type invariants, a list of pages.
         unsafe {
             let mut entry = (*head).next;
-            while !core::ptr::eq(entry, head) {
+            while !ptr::eq(entry, head) {
                 f(NonNull::new_unchecked(bindings::virtio_lru_page(entry)));
                 entry = (*entry).next;
             }
@@ -92,24 +112,22 @@ impl PageList {
     }
 
     /// Gives the references back: pages to which there is no other are free.
-    pub(crate) fn free(self: Pin<&mut Self>) {
-        let this = self.project();
-        let head = this.head.as_ref().get();
-        // SAFETY: By the type invariants; each page is taken from the list before its reference is
-        // given back.
-        unsafe {
-            while !core::ptr::eq((*head).next, head) {
-                let entry = (*head).next;
-                bindings::virtio_list_del(entry);
-                bindings::virtio_put_page(bindings::virtio_lru_page(entry));
+    pub(crate) fn free(mut self: Pin<&mut Self>) {
+        while let Some(page) = self.as_mut().pop() {
+            // SAFETY: By the type invariants, it was the list's.
+            unsafe {
+                if ORDER == 0 {
+                    bindings::virtio_put_page(page.as_ptr());
+                } else {
+                    bindings::__free_pages(page.as_ptr(), ORDER);
+                }
             }
         }
-        *this.count = 0;
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for PageList {
+impl<const ORDER: u32> PinnedDrop for PageList<ORDER> {
     fn drop(self: Pin<&mut Self>) {
         self.free();
     }
