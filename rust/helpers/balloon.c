@@ -27,6 +27,17 @@ __rust_helper unsigned long rust_helper_virtio_page_to_pfn(const struct page *pa
 	return page_to_pfn(page);
 }
 
+/* Where of two pages differs what this gives, they may be of different zones. */
+__rust_helper unsigned int rust_helper_virtio_page_zone_id(struct page *page)
+{
+	return page_zone_id(page);
+}
+
+__rust_helper void rust_helper_virtio_release_pages(struct page **pages, int count)
+{
+	release_pages(pages, count);
+}
+
 __rust_helper bool rust_helper_virtio_is_same_zone(const struct page *one, const struct page *other)
 {
 	return page_zone(one) == page_zone(other);

@@ -14,6 +14,9 @@ use kernel::{
 };
 use virtio_bindings as bindings;
 
+/// Pages whose references are given back at once.
+const AT_ONCE: usize = 64;
+
 /// Pages that are ours, or blocks of so many pages as `ORDER` is the binary logarithm of.
 ///
 /// # Invariants
@@ -41,6 +44,36 @@ impl<const ORDER: u32> PageList<ORDER> {
             }),
             count: 0,
         })
+    }
+
+    /// Adds the pages that `next` gives, until it gives none.
+    ///
+    /// # Safety
+    ///
+    /// Of each the caller's reference goes to the list, and its `lru` is free.
+    #[inline]
+    pub(crate) unsafe fn extend(
+        self: Pin<&mut Self>,
+        mut next: impl FnMut() -> Option<NonNull<bindings::page>>,
+    ) {
+        let this = self.project();
+        let head = this.head.as_ref().get();
+        let mut count = *this.count;
+        // INVARIANT: By the contract; the list is whole again at the end.
+        // SAFETY: By the contract, and the type invariants.
+        unsafe {
+            let mut last = (*head).prev;
+            while let Some(page) = next() {
+                let entry = bindings::virtio_page_lru(page.as_ptr());
+                (*last).next = entry;
+                (*entry).prev = last;
+                last = entry;
+                count += 1;
+            }
+            (*last).next = head;
+            (*head).prev = last;
+        }
+        *this.count = count;
     }
 
     /// How many there are.
@@ -84,6 +117,17 @@ impl<const ORDER: u32> PageList<ORDER> {
         }
     }
 
+    /// The first page, if there is one.
+    pub(crate) fn first(&self) -> Option<NonNull<bindings::page>> {
+        let head = self.head.get();
+        // SAFETY: By the type invariants, a list of pages.
+        unsafe {
+            let entry = (*head).next;
+            (!ptr::eq(entry, head))
+                .then(|| NonNull::new_unchecked(bindings::virtio_lru_page(entry)))
+        }
+    }
+
     /// Calls `f` for each page in turn.
     #[inline]
     pub(crate) fn for_each(&self, mut f: impl FnMut(NonNull<bindings::page>)) {
@@ -113,16 +157,40 @@ impl<const ORDER: u32> PageList<ORDER> {
 
     /// Gives the references back: pages to which there is no other are free.
     pub(crate) fn free(mut self: Pin<&mut Self>) {
+        if ORDER == 0 {
+            self.free_pages();
+            return;
+        }
         while let Some(page) = self.as_mut().pop() {
             // SAFETY: By the type invariants, it was the list's.
-            unsafe {
-                if ORDER == 0 {
-                    bindings::virtio_put_page(page.as_ptr());
-                } else {
-                    bindings::__free_pages(page.as_ptr(), ORDER);
-                }
-            }
+            unsafe { bindings::__free_pages(page.as_ptr(), ORDER) };
         }
+    }
+
+    /// [`PageList::free`] of single pages, some at a time.
+    fn free_pages(self: Pin<&mut Self>) {
+        let this = self.project();
+        let head = this.head.as_ref().get();
+        // SAFETY: By the type invariants; what links a page is read before its reference goes, and
+        // the list is empty when they are gone.
+        unsafe {
+            let mut entry = (*head).next;
+            while !ptr::eq(entry, head) {
+                let mut pages = [ptr::null_mut(); AT_ONCE];
+                let mut count = 0;
+                for page in &mut pages {
+                    if ptr::eq(entry, head) {
+                        break;
+                    }
+                    *page = bindings::virtio_lru_page(entry);
+                    entry = (*entry).next;
+                    count += 1;
+                }
+                bindings::virtio_release_pages(pages.as_mut_ptr(), count);
+            }
+            bindings::virtio_init_list_head(head);
+        }
+        *this.count = 0;
     }
 }
 

@@ -41,6 +41,52 @@ const AT_ONCE: usize = 256;
 /// How often pages that are being moved are looked for.
 const MOVED_INTERVAL: Delta = Delta::from_millis(1);
 
+/// How many balloon pages a page is.
+pub(crate) const UNITS: Units = match Units::new(PAGE_SHIFT as u32) {
+    Some(units) => units,
+    // PANIC: The compiler's, of a kernel whose pages have more than a mebibyte.
+    None => panic!("no array is long enough for a page"),
+};
+
+/// Of which zones some pages are: the bits that any has, and those that all have.
+#[derive(Clone, Copy)]
+pub(crate) struct Zones {
+    any: u32,
+    all: u32,
+}
+
+impl Zones {
+    /// Those of no page.
+    pub(crate) const NONE: Self = Self {
+        any: 0,
+        all: u32::MAX,
+    };
+
+    /// Of any.
+    const UNKNOWN: Self = Self {
+        any: u32::MAX,
+        all: 0,
+    };
+
+    /// Another page.
+    ///
+    /// # Safety
+    ///
+    /// `page` is a page.
+    #[inline]
+    pub(crate) unsafe fn add(&mut self, page: NonNull<bindings::page>) {
+        // SAFETY: By the contract.
+        let id = unsafe { bindings::virtio_page_zone_id(page.as_ptr()) };
+        self.any |= id;
+        self.all &= id;
+    }
+
+    /// Whether all are of one, for certain.
+    fn are_one(self) -> bool {
+        self.any == self.all
+    }
+}
+
 /// Adds `count` to the pages that the kernel has in the zone of `page`.
 fn adjust(page: NonNull<bindings::page>, count: c_long) {
     // SAFETY: A page of a list, by the invariants of `PageList`.
@@ -59,7 +105,6 @@ pub struct Balloon {
     /// Its own reference is nobody's: see [`migration::Mover`].
     #[pin]
     pub(crate) mover: SpinLock<Option<Arc<dyn migration::Migrate>>>,
-    units: Units,
     held: Atomic<i64>,
     /// What is in it is none of the kernel's pages.
     accounted: bool,
@@ -76,9 +121,8 @@ impl Balloon {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `EOPNOTSUPP` if the kernel's pages are too large.
+    /// `ENOMEM`.
     pub fn new(accounted: bool) -> Result<Arc<Self>> {
-        let units = Units::new(PAGE_SHIFT as u32).ok_or(EOPNOTSUPP)?;
         // INVARIANT: Empty.
         let this = pin_init!(Self {
             info <- Opaque::ffi_init(|slot: *mut bindings::balloon_dev_info| {
@@ -89,7 +133,6 @@ impl Balloon {
                 }
             }),
             mover <- new_spinlock!(None),
-            units,
             held: Atomic::new(0),
             accounted,
         });
@@ -99,7 +142,7 @@ impl Balloon {
     /// How many balloon pages a page is.
     #[inline]
     pub fn units(&self) -> Units {
-        self.units
+        UNITS
     }
 
     /// How many pages are in it.
@@ -116,13 +159,13 @@ impl Balloon {
         }
     }
 
-    /// Puts pages into it.  Any context.
-    pub(crate) fn insert(&self, pages: Pin<&mut PageList>) {
+    /// Puts pages into it, which are of `zones`.  Any context.
+    pub(crate) fn insert(&self, pages: Pin<&mut PageList>, zones: Zones) {
         let count = pages.len();
         if count == 0 {
             return;
         }
-        self.account(&pages, -1);
+        self.account(&pages, zones, -1);
         // SAFETY: The pages are ours, and go from one list to the other.
         unsafe {
             pages.change(|head| {
@@ -133,8 +176,8 @@ impl Balloon {
         self.held.add(count as i64, Relaxed);
     }
 
-    /// Takes at most `count` pages out of it, and adds them to `pages`, which is empty.  Pages that
-    /// are being moved stay.
+    /// Takes at most `count` pages out of it, and adds them to `pages`, which is empty: the caller
+    /// has them accounted.  Pages that are being moved stay.
     pub(crate) fn take(&self, mut pages: Pin<&mut PageList>, count: usize) {
         // SAFETY: The pages go from one list to the other; `pages` was empty.
         unsafe {
@@ -143,14 +186,25 @@ impl Balloon {
                 .change(|head| bindings::balloon_page_list_dequeue(self.info.get(), head, count));
         }
         self.held.add(-(pages.len() as i64), Relaxed);
-        self.account(&pages, 1);
     }
 
-    /// Counts `pages` as pages of the kernel, or not any more: those of a zone together.
-    fn account(&self, pages: &PageList, sign: c_long) {
+    /// Counts `pages`, which are of `zones`, as pages of the kernel, or not any more.
+    pub(crate) fn account(&self, pages: &PageList, zones: Zones, sign: c_long) {
         if !self.accounted {
             return;
         }
+        if zones.are_one() {
+            if let Some(page) = pages.first() {
+                adjust(page, sign * pages.len() as c_long);
+            }
+        } else {
+            Self::account_by_zone(pages, sign);
+        }
+    }
+
+    /// [`Balloon::account`] of pages of several zones, those of one together.
+    #[inline(never)]
+    fn account_by_zone(pages: &PageList, sign: c_long) {
         let mut run: Option<(NonNull<bindings::page>, c_long)> = None;
         pages.for_each(|page| {
             if let Some((first, length)) = &mut run {
@@ -195,6 +249,7 @@ impl Balloon {
         pin_init::stack_pin_init!(let pages = PageList::new());
         while self.held() != 0 {
             self.take(pages.as_mut(), AT_ONCE);
+            self.account(&pages, Zones::UNKNOWN, 1);
             if pages.len() == 0 {
                 fsleep(MOVED_INTERVAL);
             }

@@ -7,11 +7,16 @@
 
 use crate::{
     list::PageList,
-    pages::Balloon, //
+    pages::{
+        Balloon,
+        Zones,
+        UNITS, //
+    }, //
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    ptr::NonNull,
+    slice, //
 };
 use kernel::{
     ffi::c_void,
@@ -41,6 +46,9 @@ use virtio_spec::balloon::{
     Wire, //
 };
 
+/// Numbers of a page.
+const PER_PAGE: usize = UNITS.per_page() as usize;
+
 /// What becomes of pages that are not on their way any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -64,6 +72,8 @@ struct Inner {
     moved: Option<NonNull<bindings::page>>,
     words: [u32; ARRAY_LEN],
     len: usize,
+    /// Of the pages in `pages`.
+    zones: Zones,
     balloon: Arc<Balloon>,
 }
 
@@ -76,8 +86,9 @@ impl Inner {
         let this = self.project();
         match *this.fate {
             Fate::Free => this.pages.free(),
-            Fate::Keep => this.balloon.insert(this.pages),
+            Fate::Keep => this.balloon.insert(this.pages, *this.zones),
         }
+        *this.zones = Zones::NONE;
         *this.fate = Fate::Free;
         *this.moved = None;
         *this.len = 0;
@@ -88,13 +99,11 @@ impl Inner {
     /// # Safety
     ///
     /// `page` is a page.
-    #[inline]
     unsafe fn number(self: Pin<&mut Self>, wire: Wire, page: NonNull<bindings::page>) -> bool {
         let this = self.project();
-        // SAFETY: By the contract.
-        let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
         let room = this.words.get_mut(*this.len..).unwrap_or_default();
-        match this.balloon.units().write(wire, pfn as u64, room) {
+        // SAFETY: By the contract.
+        match unsafe { write(wire, page, room) } {
             Some(count) => {
                 // INVARIANT: There was room.
                 *this.len += count;
@@ -103,6 +112,27 @@ impl Inner {
             None => false,
         }
     }
+}
+
+/// Room for the numbers of each of at most `count` pages.
+#[inline]
+fn rooms(words: &mut [u32], count: usize) -> slice::ChunksExactMut<'_, u32> {
+    let len = count.min(UNITS.pages_per_array()) * PER_PAGE;
+    let words = words.get_mut(..len).unwrap_or_default();
+    words.chunks_exact_mut(PER_PAGE)
+}
+
+/// Writes the numbers of `page` to the start of `room`: how many; `None` if it has none, or there is too
+/// little room.
+///
+/// # Safety
+///
+/// `page` is a page.
+#[inline(always)]
+unsafe fn write(wire: Wire, page: NonNull<bindings::page>, room: &mut [u32]) -> Option<usize> {
+    // SAFETY: By the contract.
+    let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
+    UNITS.write(wire, pfn as u64, room)
 }
 
 #[pinned_drop]
@@ -138,6 +168,7 @@ impl Idle {
             moved: None,
             words: [0; ARRAY_LEN],
             len: 0,
+            zones: Zones::NONE,
             balloon: balloon.clone(),
         });
         Ok(Self(KBox::pin_init(inner, GFP_KERNEL)?))
@@ -150,22 +181,29 @@ impl Idle {
     ///
     /// The array, if there is no page.
     pub fn inflate(mut self, wire: Wire, count: usize) -> Result<Inflating, Self> {
-        let most = self.0.balloon.units().pages_per_array();
-        for _ in 0..count.min(most) {
+        let mut this = self.0.as_mut().project();
+        let mut zones = Zones::NONE;
+        let mut rooms = rooms(this.words, count);
+        let next = || {
+            let room = rooms.next()?;
             // SAFETY: No preconditions.
-            let Some(page) = NonNull::new(unsafe { bindings::balloon_page_alloc() }) else {
-                break;
-            };
+            let page = NonNull::new(unsafe { bindings::balloon_page_alloc() })?;
             // SAFETY: A page, allocated just now.
             unsafe {
-                if !self.0.as_mut().number(wire, page) {
+                if write(wire, page, room).is_none() {
                     bindings::virtio_put_page(page.as_ptr());
-                    break;
+                    return None;
                 }
-                self.0.as_mut().project().pages.push(page);
+                zones.add(page);
             }
-        }
-        if self.0.pages.len() == 0 {
+            Some(page)
+        };
+        // SAFETY: Allocated just now, each with a reference.
+        unsafe { this.pages.as_mut().extend(next) };
+        *this.zones = zones;
+        // INVARIANT: The numbers of each were written.
+        *this.len = this.pages.len() * PER_PAGE;
+        if self.0.len == 0 {
             return Err(self);
         }
         Ok(Inflating(self.0))
@@ -177,23 +215,29 @@ impl Idle {
     ///
     /// The array, if there is no page but such as are being moved.
     pub fn deflate(mut self, wire: Wire, count: usize) -> Result<Deflating, Self> {
-        let most = self.0.balloon.units().pages_per_array();
         let this = self.0.as_mut().project();
-        this.balloon.take(this.pages, count.min(most));
+        let count = count.min(UNITS.pages_per_array());
+        this.balloon.take(this.pages, count);
         if self.0.pages.len() == 0 {
             return Err(self);
         }
-        *self.0.as_mut().project().fate = Fate::Keep;
         let this = self.0.as_mut().project();
-        let units = this.balloon.units();
+        let mut zones = Zones::NONE;
+        let mut rooms = rooms(this.words, count);
         this.pages.for_each(|page| {
+            let room = rooms.next().unwrap_or_default();
             // SAFETY: A page, of the list.
-            let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
-            let room = this.words.get_mut(*this.len..).unwrap_or_default();
-            // It had a number when it went in, and there is room for all.
-            // INVARIANT: As many were written.
-            *this.len += units.write(wire, pfn as u64, room).unwrap_or(0);
+            unsafe {
+                // It had a number when it went in, and there is room for all.
+                let _ = write(wire, page, room);
+                zones.add(page);
+            }
         });
+        this.balloon.account(&this.pages, zones, 1);
+        *this.zones = zones;
+        *this.fate = Fate::Keep;
+        // INVARIANT: The numbers of each were written.
+        *this.len = this.pages.len() * PER_PAGE;
         Ok(Deflating(self.0))
     }
 
@@ -217,7 +261,9 @@ impl Idle {
                 return Err(self);
             }
             bindings::virtio_get_page(page.as_ptr());
-            self.0.as_mut().project().pages.push(page);
+            let this = self.0.as_mut().project();
+            this.pages.push(page);
+            this.zones.add(page);
         }
         *self.0.as_mut().project().moved = Some(page);
         Ok(Inflating(self.0))
