@@ -81,7 +81,7 @@ class Machine:
         ours, theirs = socket.socketpair()
         self.channel = ours
         channel = ["-chardev", f"socket,id=command,fd={theirs.fileno()}", *command_port]
-        with stderr.open("wb") as stream:
+        with stderr.open("ab") as stream:
             try:
                 self.process = subprocess.Popen(
                     [*args, *channel],

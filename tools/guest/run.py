@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from guest import accel, console, devices, initramfs, kernel, modules, paths, root
 from guest.errors import EXIT_SICK, EXIT_TIMEOUT, UserError
@@ -176,7 +176,8 @@ class Guest:
         log = config.log or new_log_directory()
         log.mkdir(parents=True, exist_ok=True)
         self.console, self.stderr = log / "console.log", log / "qemu.stderr"
-        self.console.write_bytes(b"")
+        for file in (self.console, self.stderr):
+            file.write_bytes(b"")
 
         machine = MACHINES[config.machine]
         built = devices.Builder(work, machine.transport)
@@ -202,23 +203,53 @@ class Guest:
         shutil.rmtree(staged)
 
         qmp = config.qmp or work / "qmp"
-        args = [
+        self._args = [
             config.qemu,
             *accel.choose(config.accel, config.qemu, image),
             *("-M", machine.options, "-smp", config.smp, "-m", config.memory),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(image), "-initrd", str(initrd), "-append", " ".join(self._kernel_arguments())),
-            *("-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console"),
+            *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
             *("-qmp", f"unix:{qmp},server=on,wait=off"),
             *built.args,
             *config.qemu_args,
         ]
         if config.timeout:
             self._deadline = time.monotonic() + config.timeout
-        self._machine = Machine(args, machine.command_port, self.stderr, Trailer(nonce), self._receive)
-        self._stack.callback(self._machine.kill)
+        self._trailer = Trailer(nonce)
+        self._boot()
         if config.qmp is not None:
             self._stack.callback(config.qmp.unlink, missing_ok=True)
+
+    def _boot(self, *more: str) -> None:
+        """Start QEMU, with MORE arguments."""
+        port = MACHINES[self.config.machine].command_port
+        self._machine = Machine([*self._args, *more], port, self.stderr, self._trailer, self._receive)
+        self._stack.callback(self._machine.kill)
+
+    def move(self, state: Path, seconds: float) -> dict[str, Any]:
+        """Put the guest into the file STATE, in SECONDS at most, and have another QEMU go on with it.
+
+        What QEMU says of the migration.
+        """
+        monitor = self.qmp()
+        monitor.command("migrate", uri=f"file:{state}")
+        deadline = time.monotonic() + seconds
+        while (answer := monitor.command("query-migrate"))["status"] != "completed":
+            if answer["status"] in ("failed", "cancelled") or time.monotonic() > deadline:
+                raise AssertionError(f"the guest does not move: {answer}")
+            time.sleep(0.1)
+        monitor.close()
+        self._qmp = None
+        self.machine.kill()
+        (self.config.qmp or self.work / "qmp").unlink(missing_ok=True)
+        self._boot("-incoming", f"file:{state}")
+        # Before it runs, what it is sent is lost.
+        while self.qmp().command("query-status")["status"] != "running":
+            if time.monotonic() > deadline:
+                raise AssertionError("the guest does not go on")
+            time.sleep(0.1)
+        return dict(answer)
 
     def _share(self, directory: Path, work: Path) -> list[str]:
         """A disk with a copy of DIRECTORY; what the guest changes there is copied back by finish()."""

@@ -15,24 +15,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from guest import ksft
-from guest.ksft import Shell
-from guest.run import Config, Guest
+from guest.balloon_guest import DEVICE, MASTER, MIB, NO_MASTER, PAGE, PATIENCE, World, guest_with
+from guest.run import Config
 
-MIB = 1 << 20
-PAGE = 4096
 LONG = bool(os.environ.get("LONG"))
 # C's driver has no reserve, and no deadline.
 RUST = "virtio_balloon=rust" in sys.argv
-# Seconds until something has happened: the debug kernel under TCG, on a busy host.
-PATIENCE = 120
 # What the driver in Rust does not give away of so much memory, and what others may take of it meanwhile.
 RESERVE = 16 * MIB
-DEVICE = {"driver": "virtio-balloon-pci", "id": "balloon0", "bus": "port0"}
-# The PCI command register, with bus mastering and without, and where it is.
-MASTER, NO_MASTER, COMMAND = "007", "003", 4
 # Seconds that the driver waits for a device that says nothing, and what everything else takes.
 DEADLINE, MARGIN = 5, 60
 # The feature of telling the device what free pages hold, where QEMU has that, and what a kernel says that poisons them.
@@ -41,78 +33,12 @@ PAGE_POISON, POISON_VAL, POISON = 4, 0x2000 + 12, "0xaaaaaaaa"
 ROUNDS = 50 if LONG else 4
 
 
-@dataclass
-class World:
-    """A guest with a shell, and one balloon."""
-
-    guest: Guest
-    shell: Shell
-    rust: bool
-    # Bytes that the guest has without the balloon.
-    memory: int
-
-    def number(self, file: str, name: str) -> int:
-        """The number behind NAME in FILE of /proc."""
-        return int(self.shell(f"awk '$1 == \"{name}\" {{ print $2 }}' /proc/{file}"))
-
-    def holds(self, pages: int) -> None:
-        """Wait until the guest says that it has PAGES in the balloon: each processor counts for itself at first."""
-        self.shell.wait(f"grep -qx 'nr_balloon_pages {pages}' /proc/vmstat", PATIENCE)
-
-    def total(self) -> int:
-        """Bytes that the guest thinks that it has."""
-        return self.number("meminfo", "MemTotal:") << 10
-
-    def actual(self) -> int:
-        """Bytes that the host thinks that the guest has."""
-        return int(self.guest.qmp().command("query-balloon")["actual"])
-
-    def wants(self, taken: int) -> None:
-        """The host wants TAKEN bytes."""
-        self.guest.qmp().command("balloon", value=self.memory - taken)
-
-    def has(self, taken: int) -> None:
-        """Wait until the host has TAKEN bytes, as both sides say."""
-        deadline = time.monotonic() + PATIENCE
-        while (actual := self.actual()) != self.memory - taken:
-            assert time.monotonic() < deadline, f"the guest has {actual}, not {self.memory - taken}"
-            time.sleep(0.1)
-        self.holds(taken // PAGE)
-
-    def takes(self, taken: int) -> None:
-        """Have the host have TAKEN bytes."""
-        self.wants(taken)
-        self.has(taken)
-
-    def statistics(self) -> dict[str, int]:
-        """What the driver in Rust shows in debugfs."""
-        names, numbers = self.shell("cat /sys/kernel/debug/virtio/virtio*/statistics").splitlines()
-        return dict(zip(names.split(), map(int, numbers.split()), strict=True))
-
-
 @contextlib.contextmanager
 def healthy_guest(config: Config) -> Iterator[World]:
     """One guest with a balloon; afterwards its console shows nothing bad."""
     packed = "on" if "packed=on" in config.append else "off"
     with guest_with(config, f"packed={packed}") as world:
         yield world
-
-
-@contextlib.contextmanager
-def guest_with(config: Config, options: str) -> Iterator[World]:
-    """A guest whose balloon has OPTIONS, which are QEMU's."""
-    config.default_devices = False
-    config.qemu_args += ["-device", "pcie-root-port,id=port0,bus=pcie.0,chassis=0,slot=0"]
-    device = ",".join(value if key == "driver" else f"{key}={value}" for key, value in DEVICE.items())
-    config.qemu_args += ["-device", f"{device},{options}"]
-    Shell.prepare(config)
-    with Guest(config) as guest:
-        shell = Shell(guest)
-        shell.wait("[ -e /sys/module/virtio_balloon/taint ]", PATIENCE)
-        rust = shell("cat /sys/module/virtio_balloon/taint") == "O"
-        yield World(guest, shell, rust, int(config.memory) * MIB)
-        shell.start("exit")
-        ksft.passed(guest)
 
 
 def both_sides_say_the_same(world: World) -> None:
@@ -226,18 +152,12 @@ def the_driver_goes_while_it_works(world: World) -> None:
     world.takes(0)
 
 
-def set_command(world: World, value: str) -> None:
-    """Write VALUE, in octal, to the command register of the device."""
-    function = "$(readlink -f /sys/bus/virtio/devices/virtio*)/../config"
-    world.shell(f"printf '\\{value}' | dd of={function} bs=1 seek={COMMAND} conv=notrunc 2>/dev/null")
-
-
 def a_silent_device_costs_a_deadline(world: World) -> None:
     """The driver goes while the device says nothing, and takes all back that it had."""
     total = world.total()
     world.takes(128 * MIB)
     # A device that may not look at memory does not find what it is told.
-    set_command(world, NO_MASTER)
+    world.set_command(NO_MASTER)
     begin = time.monotonic()
     world.shell("rmmod virtio_balloon")
     took = time.monotonic() - begin
@@ -245,7 +165,7 @@ def a_silent_device_costs_a_deadline(world: World) -> None:
     world.shell("dmesg | grep 'the device does not give .* pages back'")
     world.holds(0)
     assert world.total() == total, "pages were lost"
-    set_command(world, MASTER)
+    world.set_command(MASTER)
     world.shell("modprobe virtio_balloon")
     world.takes(256 * MIB)
     world.takes(0)
