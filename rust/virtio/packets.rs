@@ -87,6 +87,13 @@ pub unsafe trait Packet: Send + Sized {
         Self::DIRECTION
     }
 
+    /// Whether its owner has mapped all of this one, which the queue then does not undo.  Not asked of
+    /// packets that have an [only piece](Packet::only_piece).
+    #[inline]
+    fn is_mapped(&self) -> bool {
+        false
+    }
+
     /// Calls `f` for each piece in turn, until it fails.
     ///
     /// # Errors
@@ -159,9 +166,9 @@ impl Tables {
     }
 
     /// Writes `chain` to a free table: its number, and where the device finds it.  `None` if none is
-    /// free, or none is long enough.
+    /// free, or none is long enough.  What is `mapped` is its owner's to unmap.
     #[inline]
-    fn fill(&mut self, chain: &[Segment], dir: Direction) -> Option<(u16, Segment)> {
+    fn fill(&mut self, chain: &[Segment], dir: Direction, mapped: bool) -> Option<(u16, Segment)> {
         let (last, rest) = chain.split_last()?;
         if chain.len() > usize::from(self.room) {
             return None;
@@ -181,7 +188,7 @@ impl Tables {
             *copy = *segment;
         }
         if let Some(copied) = self.copied.get_mut(usize::from(index)) {
-            *copied = (count, dir);
+            *copied = (if mapped { 0 } else { count }, dir);
         }
         self.free.pop();
         let len = u32::from(count) * UNIT as u32;
@@ -369,15 +376,17 @@ impl<P: Packet> PacketQueue<P> {
             });
         }
         let dir = packet.direction();
+        let mapped = packet.is_mapped();
         let (data, word) = packet.into_raw();
         // SAFETY: By the type invariants; it does not borrow `self`.
         let vring = unsafe { self.vring.as_ref() };
         let table = if self.chain.len() > 1 {
-            self.tables.fill(&self.chain, dir)
+            self.tables.fill(&self.chain, dir, mapped)
         } else {
             None
         };
-        let token = Token::with_context(data, context(word, table.map(|(index, _)| index)));
+        let mut token = Token::with_context(data, context(word, table.map(|(index, _)| index)));
+        token.premapped = mapped && table.is_none();
         // SAFETY: `&mut self` is exclusive; the memory is the device's until the packet comes back,
         // by the contract of `Packet`.
         let result = unsafe {
@@ -410,7 +419,7 @@ impl<P: Packet> PacketQueue<P> {
                 if let Some((index, _)) = table {
                     self.tables.release(index, |_, _| ());
                 }
-                self.unmap_chain(dir);
+                self.unmap_chain(dir, mapped);
                 Err(AddError {
                     kind: AddErrorKind::Ring(kind),
                     // SAFETY: Taken apart above.
@@ -437,13 +446,13 @@ impl<P: Packet> PacketQueue<P> {
             let _ = chain.push_within_capacity(segment);
             Ok(())
         });
-        mapped.inspect_err(|_| self.unmap_chain(dir))
+        mapped.inspect_err(|_| self.unmap_chain(dir, packet.is_mapped()))
     }
 
-    /// Unmaps what is in `chain`, which the device does not have.
+    /// Unmaps what is in `chain`, which the device does not have, unless its owner has `mapped` it.
     #[cold]
-    fn unmap_chain(&self, dir: Direction) {
-        if self.maps {
+    fn unmap_chain(&self, dir: Direction, mapped: bool) {
+        if self.maps && !mapped {
             for segment in &self.chain {
                 // SAFETY: Mapped so.
                 unsafe { unmap(self.vring(), *segment, dir) };
@@ -509,12 +518,27 @@ impl<P: Packet> PacketQueue<P> {
     ///   queue cannot have, `EIO` if it is broken;
     /// - the queue is as large as before, and empty: `ENOMEM`, `EINVAL`;
     /// - the queue is broken: anything else.
-    pub fn resize(&mut self, size: u32, mut dispose: impl FnMut(P)) -> Result {
+    pub fn resize(&mut self, size: u32, dispose: impl FnMut(P)) -> Result {
+        if size < self.tables.room.into() && !self.is_broken() {
+            return Err(EINVAL);
+        }
+        self.restart(Some(size), dispose)
+    }
+
+    /// Resets the queue alone, which is as new afterwards; the packets that are in it go to `dispose`.  If
+    /// the device cannot do it in time, it is recovered.  May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - nothing has happened: `ENOENT` if the device cannot, `EIO` if the queue is broken;
+    /// - the queue is broken: anything else.
+    pub fn reset(&mut self, dispose: impl FnMut(P)) -> Result {
+        self.restart(None, dispose)
+    }
+
+    fn restart(&mut self, size: Option<u32>, mut dispose: impl FnMut(P)) -> Result {
         if self.is_broken() {
             return Err(EIO);
-        }
-        if size < self.tables.room.into() {
-            return Err(EINVAL);
         }
         // SAFETY: By the type invariants; it does not borrow `self`.
         let queue = unsafe { NonNull::new_unchecked(self.vring.as_ref().as_raw()) };
@@ -530,7 +554,7 @@ impl<P: Packet> PacketQueue<P> {
             self.added = false;
         };
         // SAFETY: `&mut self` is exclusive, and of the only handle.
-        let result = unsafe { virtio_ring::restart(queue, Some(size), give_back) };
+        let result = unsafe { virtio_ring::restart(queue, size, give_back) };
         if result.is_err() && self.is_broken() {
             let _ = self.recover();
         }
@@ -639,6 +663,15 @@ impl<P: Packet> PacketQueue<P> {
     #[inline]
     pub fn num_free(&self) -> u32 {
         self.vring().num_free()
+    }
+
+    /// How many packets of so many pieces can be added now, at least.
+    pub fn room(&self, pieces: u32) -> u32 {
+        let free = self.num_free();
+        match self.tables.free.len() as u32 {
+            0 => free.checked_div(pieces).unwrap_or(free),
+            tables => free.min(tables),
+        }
     }
 
     /// The number of descriptors.

@@ -79,7 +79,7 @@ impl Vring {
     }
 
     /// Takes the next used buffer.  Its segments go to `unmap` if it `walks` over them: those of the
-    /// ring itself, not of a table.
+    /// ring itself, not of a table, and not those of a token that is `premapped`.
     ///
     /// # Safety
     ///
@@ -98,7 +98,11 @@ impl Vring {
         let used = unsafe {
             self.get_mapped(
                 walks,
-                |_, segment, dir| unmap(segment, dir),
+                |token, segment, dir| {
+                    if !token.premapped {
+                        unmap(segment, dir);
+                    }
+                },
                 |token| (token.data, (token.data, token.context.addr())),
             )
         }?;
@@ -120,13 +124,14 @@ impl Vring {
         mut unmap: impl FnMut(Segment, Direction),
     ) -> Option<(NonNull<c_void>, usize)> {
         // SAFETY: By the contract.
-        let token = unsafe {
-            self.detach_with(|_, segment, dir| {
-                if walks {
-                    unmap(segment, dir);
-                }
-            })
-        }?;
+        let ring = unsafe { self.ring() };
+        let token = ring.drain_with(|token, segment, dir| {
+            if walks && !token.premapped {
+                unmap(segment, dir);
+            }
+        });
+        self.sync_num_free(ring);
+        let token = token?;
         Some((token.data, token.context.addr()))
     }
 
