@@ -33,6 +33,8 @@ mod operations;
 mod receive;
 #[path = "virtio_net/receive_xdp.rs"]
 mod receive_xdp;
+#[path = "virtio_net/receive_xsk.rs"]
+mod receive_xsk;
 #[path = "virtio_net/rings.rs"]
 mod rings;
 #[path = "virtio_net/statistics.rs"]
@@ -41,8 +43,12 @@ mod statistics;
 mod steering;
 #[path = "virtio_net/transmit.rs"]
 mod transmit;
+#[path = "virtio_net/transmit_xsk.rs"]
+mod transmit_xsk;
 #[path = "virtio_net/xdp.rs"]
 mod xdp;
+#[path = "virtio_net/xsk.rs"]
+mod xsk;
 
 use core::ops::Deref;
 use interface::Interface;
@@ -139,7 +145,9 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::NotfCoal>()
     .with::<net::Rss>()
     .with::<net::HashReport>()
-    .with::<net::CtrlGuestOffloads>();
+    .with::<net::CtrlGuestOffloads>()
+    .with::<net::CtrlRxExtra>()
+    .with::<net::Standby>();
 
 /// Queues of a pair, and where they are in it.
 const PAIR: usize = 2;

@@ -5,7 +5,8 @@
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h),
 //! [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h),
-//! [`include/net/xdp.h`](srctree/include/net/xdp.h).
+//! [`include/net/xdp.h`](srctree/include/net/xdp.h),
+//! [`include/net/xdp_sock_drv.h`](srctree/include/net/xdp_sock_drv.h).
 //!
 //! A driver implements [`Operations`], and makes a [`NewDevice`], which is a [`Device`] once it is
 //! registered, until it is dropped.  A [`SkBuff`] is a value with one owner.  What a driver keeps of
@@ -26,6 +27,10 @@ mod dim;
 mod ethtool;
 #[path = "netdev/ethtool_statistics.rs"]
 mod ethtool_statistics;
+#[path = "netdev/failover.rs"]
+mod failover;
+#[path = "netdev/metadata.rs"]
+mod metadata;
 #[path = "netdev/napi.rs"]
 mod napi;
 #[path = "netdev/operations.rs"]
@@ -56,6 +61,8 @@ mod xdp_frame;
 #[cfg(CONFIG_KUNIT = "y")]
 #[path = "netdev/xdp_tests.rs"]
 mod xdp_tests;
+#[path = "netdev/xsk.rs"]
+mod xsk;
 
 pub use bridge::{
     Outgoing,
@@ -139,6 +146,15 @@ pub use xdp::{
 pub use xdp_frame::{
     XdpFrame,
     XdpFrames, //
+};
+pub use xsk::{
+    Refill,
+    XskBuff,
+    XskBuffer,
+    XskFrame,
+    XskPool,
+    XskRx,
+    XskTx, //
 };
 
 /// Bytes of an Ethernet header.

@@ -27,10 +27,12 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_pci_admin.h>
 #include <linux/virtio_ring.h>
+#include <net/failover.h>
 #include <net/netdev_queues.h>
 #include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
 #include <net/xdp.h>
+#include <net/xdp_sock_drv.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_pci.h>
@@ -84,5 +86,8 @@ const u32 RUST_CONST_HELPER_VIRTIO_XDP_PACKET_HEADROOM = XDP_PACKET_HEADROOM;
 const u32 RUST_CONST_HELPER_VIRTIO_XDP_FRAME_ROOM = sizeof(struct xdp_frame);
 const u32 RUST_CONST_HELPER_VIRTIO_XDP_XMIT_FLUSH = XDP_XMIT_FLUSH;
 const u32 RUST_CONST_HELPER_VIRTIO_XDP_XMIT_FLAGS_MASK = XDP_XMIT_FLAGS_MASK;
-const u32 RUST_CONST_HELPER_VIRTIO_XDP_RECEIVES = NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT;
+const u32 RUST_CONST_HELPER_VIRTIO_XDP_RECEIVES =
+	NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT | NETDEV_XDP_ACT_XSK_ZEROCOPY;
+const u32 RUST_CONST_HELPER_VIRTIO_XDP_WAKEUP_RX = XDP_WAKEUP_RX;
+const u32 RUST_CONST_HELPER_VIRTIO_XDP_WAKEUP_TX = XDP_WAKEUP_TX;
 const u32 RUST_CONST_HELPER_VIRTIO_XDP_RECEIVES_FRAGS = NETDEV_XDP_ACT_RX_SG;

@@ -19,3 +19,4 @@
 #include "net.c"
 #include "virtio.c"
 #include "xdp.c"
+#include "xsk.c"

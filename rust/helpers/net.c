@@ -5,6 +5,7 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
+#include <net/net_failover.h>
 #include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
 
@@ -101,6 +102,27 @@ __rust_helper unsigned int rust_helper_virtio_rx_queue_index(struct netdev_rx_qu
 	return get_netdev_rx_queue_index(queue);
 }
 
+#if IS_REACHABLE(CONFIG_NET_FAILOVER)
+__rust_helper struct failover *rust_helper_virtio_net_failover_create(struct net_device *standby)
+{
+	return net_failover_create(standby);
+}
+
+__rust_helper void rust_helper_virtio_net_failover_destroy(struct failover *failover)
+{
+	net_failover_destroy(failover);
+}
+#else
+__rust_helper struct failover *rust_helper_virtio_net_failover_create(struct net_device *standby)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+__rust_helper void rust_helper_virtio_net_failover_destroy(struct failover *failover)
+{
+}
+#endif
+
 /* Transmit queues. */
 
 __rust_helper struct netdev_queue *rust_helper_virtio_netdev_get_tx_queue(const struct net_device *dev,
@@ -186,6 +208,15 @@ __rust_helper void rust_helper_virtio_netif_napi_del(struct napi_struct *napi)
 __rust_helper void rust_helper_virtio_napi_schedule(struct napi_struct *napi)
 {
 	napi_schedule(napi);
+}
+
+__rust_helper void rust_helper_virtio_napi_wake(struct napi_struct *napi)
+{
+	if (napi_if_scheduled_mark_missed(napi))
+		return;
+	local_bh_disable();
+	napi_schedule(napi);
+	local_bh_enable();
 }
 
 __rust_helper void rust_helper_virtio_skb_receive(struct napi_struct *napi, struct sk_buff *skb)

@@ -12,15 +12,20 @@ use kernel::{
     sync::Mutex, //
 };
 use netdev::RxFilter;
-use virtio_spec::net::{
-    ctrl::CtrlHdr,
-    payload::{
-        switch,
-        MacTables,
-        NoRoom,
-        Order,
-        RxMode, //
+use virtio_spec::{
+    net::{
+        self,
+        ctrl::CtrlHdr,
+        payload::{
+            switch,
+            Extra,
+            MacTables,
+            NoRoom,
+            Order,
+            RxMode, //
+        }, //
     },
+    Features, //
 };
 
 /// Addresses of a table that is sent, at most; with more, packets are let through that need not be.
@@ -61,15 +66,18 @@ impl VlanSet {
 #[pin_data]
 pub(crate) struct Filters {
     order: Order,
+    /// The device can be asked for more than C's driver does (`VIRTIO_NET_F_CTRL_RX_EXTRA`).
+    has_extra: bool,
     /// VLANs; the lock is not held while a command is carried out.
     #[pin]
     vlans: Mutex<VlanSet>,
 }
 
 impl Filters {
-    pub(crate) fn new(order: Order) -> impl PinInit<Self> {
+    pub(crate) fn new(features: Features) -> impl PinInit<Self> {
         pin_init!(Self {
-            order,
+            order: Order::of(features),
+            has_extra: features.has::<net::CtrlRxExtra>(),
             vlans <- new_mutex!(VlanSet::EMPTY),
         })
     }
@@ -118,8 +126,13 @@ impl Filters {
             all_multicast: filter.all_multicast,
             unicast: filter.unicast.len(),
             multicast: filter.multicast.len(),
-        }
-        .within(MAX_ADDRESSES);
+            extra: Extra::default(),
+        };
+        let mode = if self.has_extra {
+            mode.within_extra(MAX_ADDRESSES, filter.no_multicast)
+        } else {
+            mode.within(MAX_ADDRESSES)
+        };
         let table = self.table(filter, mode)?;
         for (command, data) in [
             (CtrlHdr::RX_PROMISC, &switch(mode.promiscuous)[..]),
@@ -127,6 +140,14 @@ impl Filters {
             (CtrlHdr::MAC_TABLE_SET, &table),
         ] {
             control.run(command, data).or_else(or_refused)?;
+        }
+        if self.has_extra {
+            for (command, on) in [
+                (CtrlHdr::RX_ALLUNI, mode.extra.all_unicast),
+                (CtrlHdr::RX_NOMULTI, mode.extra.no_multicast),
+            ] {
+                control.run(command, &switch(on)).or_else(or_refused)?;
+            }
         }
         Ok(())
     }

@@ -252,6 +252,9 @@ impl Interface {
         if xdp_obstacle.is_none() {
             new.set_xdp(options.layout.merges());
         }
+        if limits.hashing.is_some() {
+            new.show_rx_hash();
+        }
         let (on, changeable) = stack_features(features, param::csum(), param::gso());
         if features.has::<net::MrgRxbuf>() {
             new.show_rx_buffer_size();
@@ -334,7 +337,7 @@ impl Interface {
                 coalescer,
                 counted: Atomic::new(0),
                 steering: Steering::new(limits.hashing)?,
-                filters <- Filters::new(Order::of(dev.features())),
+                filters <- Filters::new(dev.features()),
                 stage <- new_mutex!(Stage::New(new)),
                 settings <- new_spinlock!(LinkSettings::UNKNOWN),
                 link: Atomic::new(0),
@@ -354,7 +357,7 @@ impl Interface {
         if let Stage::New(new) = stage {
             self.set_up(dev, &new);
             // Not locked meanwhile: it may be opened at once.
-            let registered = new.register(this.clone())?;
+            let registered = new.register(this.clone(), self.features.has::<net::Standby>())?;
             registered.set_carrier(self.link.load(Relaxed) != 0);
             *self.stage.lock() = Stage::Registered(registered);
         }
@@ -434,17 +437,9 @@ impl Interface {
     /// Takes back what a device that was reset had.  May sleep.
     pub(crate) fn take_all(&self, proof: &Quiesced<'_>) {
         for (index, pair) in self.pairs.iter().enumerate() {
-            let queue = pair.rx.with_disabled(|rx, _| rx.replace(None)).flatten();
-            if let Some(mut queue) = queue {
-                while queue.drain(proof).is_some() {}
-            }
-            self.with_tx(index, |tx| {
-                let queue = tx.queue.take();
-                if let Some(mut queue) = queue {
-                    while queue.drain(proof).is_some() {}
-                }
-                transmit::forget(tx);
-            });
+            self.drain_pair(index, pair, proof);
+            pair.rx.with_disabled(|rx, _| rx.replace(None));
+            self.with_tx(index, |tx| tx.queue = None);
         }
         if let Some(control) = &self.control {
             control.quiesced(proof);

@@ -21,6 +21,7 @@ use netdev::{
     LinkSettings,
     Program,
     QueueKind,
+    QueueType,
     Rings,
     RssSizes,
     RxQueueStatistics,
@@ -31,6 +32,7 @@ use netdev::{
     TxOutcome,
     TxQueueStatistics,
     XdpFrames,
+    XskPool,
     ETH_ALEN, //
 };
 use virtio_spec::net::{
@@ -157,6 +159,23 @@ impl netdev::Operations for Operations {
 
     fn xdp_xmit(tx: TxGuard<'_>, frames: &mut XdpFrames<'_>, flush: bool) {
         transmit::send_frames(tx, frames, flush);
+    }
+
+    fn bind_xsk(
+        dev: &DeviceRef<Self>,
+        interface: &Interface,
+        index: usize,
+        pool: XskPool<'_>,
+    ) -> Result {
+        interface.bind_xsk(dev, index, pool)
+    }
+
+    fn unbind_xsk(_dev: &DeviceRef<Self>, interface: &Interface, index: usize) {
+        interface.unbind_xsk(index);
+    }
+
+    fn xsk_wakeup(interface: &Interface, index: usize, kind: QueueType) -> Result {
+        interface.wake_for_xsk(index, kind)
     }
 
     fn rss_sizes(interface: &Interface) -> RssSizes {

@@ -9,6 +9,10 @@ use crate::{
     average::Average,
     operations::Operations,
     receive_xdp::XdpRound,
+    receive_xsk::{
+        fill_from_sockets,
+        give_back, //
+    },
     statistics::RxStatistics,
     transmit,
     xdp::XdpQueues, //
@@ -36,6 +40,7 @@ use netdev::{
     RxBuffer,
     Sampler,
     SkBuff,
+    XskRx,
     ETH_HLEN,
     IP_ALIGN,
     RX_PAD,
@@ -136,6 +141,8 @@ pub(crate) struct Rx {
     /// Looks at packets before the stack does.
     pub(crate) program: Option<Program>,
     pub(crate) xdp_queues: Arc<XdpQueues>,
+    /// Where buffers come from, if sockets have some.
+    pub(crate) xsk: Option<XskRx>,
     /// Lists of buffers that are empty.
     spare: KVec<PoolBuffers>,
     average: Average,
@@ -179,6 +186,7 @@ impl Rx {
             longest,
             program: None,
             xdp_queues,
+            xsk: None,
             spare: KVec::new(),
             average: Average::new(),
             statistics,
@@ -213,7 +221,8 @@ impl Rx {
     /// Those of [`PacketQueue::resize`]; `ENODEV` while the device is reset.
     pub(crate) fn resize(&mut self, size: u32) -> Result {
         let queue = self.queue.as_mut().ok_or(ENODEV)?;
-        let resized = queue.resize(size, drop);
+        let xsk = &mut self.xsk;
+        let resized = queue.resize(size, |buffer| give_back(xsk, buffer));
         self.mode = mode(&self.layout, self.longest, queue.size());
         resized
     }
@@ -246,6 +255,7 @@ impl Rx {
             return true;
         };
         let enough = match self.mode {
+            _ if self.xsk.is_some() => fill_from_sockets(queue, &mut self.xsk),
             // As programs want them: a page, with room on both sides.
             Mode::Mergeable { .. } if with_headroom => {
                 let size = PAGE_SIZE - XDP_ROOM;
@@ -424,7 +434,7 @@ impl Rx {
     }
 
     /// Hands a packet over, or counts that there is none.
-    fn end(
+    pub(crate) fn end(
         &self,
         polling: &Polling<'_, Operations>,
         round: &mut Round,
@@ -691,6 +701,9 @@ impl Poll<Operations> for Rx {
             match buffer {
                 RxBuffer::One(first) => self.receive(polling, &mut round, first, written),
                 RxBuffer::Many(list) => self.receive_many(polling, &mut round, list, written),
+                RxBuffer::Socket(buffer) => {
+                    self.receive_socket(polling, &mut round, buffer, written);
+                }
             }
             round.packets = round.packets.wrapping_add(1);
         }

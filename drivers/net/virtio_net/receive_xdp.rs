@@ -26,8 +26,10 @@ use netdev::{
     Polling,
     PoolBuffer,
     RxBuffer,
+    SkBuff,
     Verdict,
     XdpBuff,
+    XdpFrame,
     XDP_HEADROOM,
     XDP_ROOM, //
 };
@@ -40,9 +42,9 @@ use virtio_spec::net::header::{
 /// What a poll counts of programs.
 #[derive(Default)]
 pub(crate) struct XdpRound {
-    packets: u64,
+    pub(crate) packets: u64,
     tx: u64,
-    redirects: u64,
+    pub(crate) redirects: u64,
     drops: u64,
 }
 
@@ -117,21 +119,32 @@ impl Rx {
             round.drop_xdp();
             return;
         };
-        let Some(shown) = show(queue, polling, round, program.takes_frags(), part, rest) else {
+        let Some(mut shown) = show(queue, polling, round, program.takes_frags(), part, rest) else {
             round.drop_xdp();
             return;
         };
+        if let Some(hash) = header.hash() {
+            shown.set_hash(&hash);
+        }
         round.xdp.packets += 1;
         match polling.run_xdp(program, shown) {
             Verdict::Pass(passed) => self.pass(polling, round, passed, (&header, checksum)),
-            Verdict::Transmit(frame) => {
-                round.xdp.tx += 1;
-                if let Some(tx) = polling.lock_tx(self.xdp_queues.index()) {
-                    transmit::send_frame(tx, frame);
-                }
-            }
+            Verdict::Transmit(frame) => self.send_back(polling, round, frame),
             Verdict::Redirected => round.xdp.redirects += 1,
             Verdict::Dropped => round.drop_xdp(),
+        }
+    }
+
+    /// Sends a frame of a program.
+    pub(crate) fn send_back(
+        &self,
+        polling: &Polling<'_, Operations>,
+        round: &mut Round,
+        frame: XdpFrame,
+    ) {
+        round.xdp.tx += 1;
+        if let Some(tx) = polling.lock_tx(self.xdp_queues.index()) {
+            transmit::send_frame(tx, frame);
         }
     }
 
@@ -143,10 +156,21 @@ impl Rx {
         passed: XdpBuff<'_>,
         (header, checksum): (&Header, Checksum),
     ) {
-        let Some(mut skb) = passed.into_skb() else {
+        let Some(skb) = passed.into_skb() else {
             round.drops += 1;
             return;
         };
+        self.hand_over_passed(polling, round, skb, (header, checksum));
+    }
+
+    /// Hands what a program has passed to the stack.
+    pub(crate) fn hand_over_passed(
+        &self,
+        polling: &Polling<'_, Operations>,
+        round: &mut Round,
+        mut skb: SkBuff,
+        (header, checksum): (&Header, Checksum),
+    ) {
         polling.prepare(&mut skb, self.index);
         set_hash(polling, &mut skb, header);
         if let Checksum::Valid { in_tunnel } = checksum {
@@ -172,7 +196,7 @@ impl Rx {
 
 impl Round {
     /// Counts a packet that ends here for a program.
-    fn drop_xdp(&mut self) {
+    pub(crate) fn drop_xdp(&mut self) {
         self.drops += 1;
         self.xdp.drops += 1;
     }
@@ -180,7 +204,7 @@ impl Round {
 
 /// What the device says of the checksum of a packet that needs nothing more to be done with it.  Others
 /// were on their way when the device was told that there are to be none.
-fn finished(header: &Header, len: u32) -> Option<Checksum> {
+pub(crate) fn finished(header: &Header, len: u32) -> Option<Checksum> {
     let received = header.check(len).ok()?;
     match received.checksum {
         Checksum::Partial(_) => None,

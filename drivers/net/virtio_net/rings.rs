@@ -11,12 +11,8 @@ use crate::{
         Interface,
         Pair, //
     },
-    transmit::{
-        forget,
-        go_on,
-        hold_back,
-        MAX_PIECES, //
-    },
+    transmit::MAX_PIECES,
+    transmit_xsk::dispose, //
 };
 use kernel::{
     prelude::*,
@@ -94,10 +90,10 @@ impl Interface {
         Ok(())
     }
 
-    fn complain(&self, way: &str, index: usize, error: Error) {
+    pub(crate) fn complain(&self, way: &str, index: usize, error: Error) {
         dev_err!(
             self.device,
-            "{way} queue {index} cannot be resized: {error:?}\n"
+            "{way} queue {index} cannot be reset: {error:?}\n"
         );
     }
 
@@ -116,33 +112,24 @@ impl Interface {
         self.tell_again(Queue::Receive(index as u16))
     }
 
-    /// The stack sends nothing meanwhile.
     fn resize_tx(&self, index: usize, pair: &Pair, size: u32) -> Result {
-        let resized = pair.tx.with_paused(|_, _| {
-            let mut queue = None;
-            self.with_tx(index, |tx| {
-                hold_back(tx);
-                queue = tx.queue.take();
-            });
-            let resized = queue
-                .as_mut()
-                .map_or(Err(ENODEV), |queue| queue.resize(size, drop));
-            self.with_tx(index, |tx| {
-                tx.queue = queue.take();
-                if tx
-                    .queue
-                    .as_mut()
-                    .is_some_and(|queue| queue.in_flight() == 0)
-                {
-                    forget(tx);
-                }
-                go_on(tx);
-            });
-            resized
-        });
-        resized.unwrap_or(Err(EBUSY)).inspect_err(|error| {
+        let resized = self.with_tx_apart(
+            index,
+            pair,
+            |queue, frames| queue.resize(size, dispose(frames)),
+            |_, _| (),
+        );
+        resized.inspect_err(|error| {
             self.complain("tx", index, *error);
         })?;
         self.tell_again(Queue::Transmit(index as u16))
+    }
+
+    /// Tells the device again what it was told of a pair of queues that was reset.
+    pub(crate) fn tell_both_again(&self, index: usize) {
+        for queue in [Queue::Transmit(index as u16), Queue::Receive(index as u16)] {
+            // What fails was said.
+            let _ = self.tell_again(queue);
+        }
     }
 }

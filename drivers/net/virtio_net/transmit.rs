@@ -7,7 +7,8 @@
 
 use crate::{
     operations::Operations,
-    statistics::TxStatistics, //
+    statistics::TxStatistics,
+    transmit_xsk, //
 };
 use kernel::{
     prelude::*,
@@ -23,6 +24,7 @@ use netdev::{
     TxOutcome,
     XdpFrame,
     XdpFrames,
+    XskTx,
     MAX_FRAGS, //
 };
 use virtio::{
@@ -56,8 +58,10 @@ pub(crate) struct Tx {
     /// The device interrupts when packets were sent; else the next one that is sent frees them, and they
     /// belong to nobody meanwhile (C: `napi_tx`).
     interrupts: bool,
-    /// Frames that the device has.
+    /// Frames of programs that the device has.
     frames: u32,
+    /// What sockets send through the queue too.
+    pub(crate) xsk: Option<XskTx>,
     layout: Layout,
     /// The device takes header and packet in one piece.
     any_layout: bool,
@@ -84,6 +88,7 @@ impl Tx {
             statistics,
             interrupts,
             frames: 0,
+            xsk: None,
             layout,
             any_layout,
         }
@@ -100,7 +105,7 @@ impl Tx {
         queue.add(outgoing).map_err(|error| match error.kind {
             AddErrorKind::Ring(RingErrorKind::Full) => match error.buffer.into_sent() {
                 Sent::Packet(skb) => Refused::Full(skb),
-                Sent::Frame(_) => Refused::Never,
+                Sent::Frame(_) | Sent::Socket(_) => Refused::Never,
             },
             _ => Refused::Never,
         })
@@ -129,7 +134,7 @@ impl Tx {
             .add(outgoing)
             .map_err(|error| match error.buffer.into_sent() {
                 Sent::Frame(frame) => Some(frame),
-                Sent::Packet(_) => None,
+                Sent::Packet(_) | Sent::Socket(_) => None,
             })?;
         self.frames = self.frames.saturating_add(1);
         Ok(())
@@ -137,7 +142,7 @@ impl Tx {
 
     /// Makes what was added visible to the device, and tells it.
     #[inline]
-    fn kick(&mut self) {
+    pub(crate) fn kick(&mut self) {
         if let Some(notification) = self.queue.as_mut().and_then(Queue::kick) {
             notification.send();
             self.statistics.kicks.add(1);
@@ -146,7 +151,7 @@ impl Tx {
 
     /// Whether so little room is left that the stack is to hold packets back.
     #[inline]
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.queue
             .as_ref()
             .is_some_and(|queue| queue.num_free() < ENOUGH)
@@ -158,10 +163,10 @@ impl Tx {
     }
 
     /// Whether the device is to interrupt when what it has was sent.  Frames do not wait for a packet
-    /// that comes later: they are pages of a pool, perhaps of another driver.
+    /// that comes later: they are pages of a pool, perhaps of another driver, or a socket waits for them.
     #[inline]
     fn wants_interrupts(&self) -> bool {
-        self.interrupts || self.frames != 0
+        self.interrupts || self.frames != 0 || self.xsk.is_some()
     }
 
     /// Whether the device has nothing.
@@ -186,12 +191,17 @@ impl Tx {
         }
     }
 
-    /// Asks for an interrupt when most was sent; whether it was already.
+    /// Asks for an interrupt when most was sent, or anything for a socket; whether it was already.
     #[inline]
     fn arm(&mut self) -> bool {
-        self.queue
-            .as_mut()
-            .is_some_and(|queue| queue.enable_callbacks_delayed() == CbState::MorePending)
+        let Some(queue) = &mut self.queue else {
+            return false;
+        };
+        let state = match self.xsk {
+            Some(_) => queue.enable_callbacks(),
+            None => queue.enable_callbacks_delayed(),
+        };
+        state == CbState::MorePending
     }
 }
 
@@ -346,7 +356,7 @@ pub(crate) fn send_frame(mut tx: TxGuard<'_>, frame: XdpFrame) {
 }
 
 /// Has the stack hold packets back if frames have left it no room.
-fn leave_room(tx: &mut TxGuard<'_>) {
+pub(crate) fn leave_room(tx: &mut TxGuard<'_>) {
     if tx.is_full() {
         // Its watchdog knows of no frames.
         tx.touch();
@@ -365,6 +375,7 @@ pub(crate) fn flush_frames(mut tx: TxGuard<'_>) {
 fn clean(tx: &mut TxGuard<'_>, budget: u32) {
     let (mut packets, mut bytes) = (0_u32, 0_u64);
     let (mut frames, mut frame_bytes) = (0_u32, 0_u64);
+    let mut of_sockets = 0;
     let Some(queue) = &mut tx.queue else {
         return;
     };
@@ -376,6 +387,11 @@ fn clean(tx: &mut TxGuard<'_>, budget: u32) {
             Sent::Packet(skb) => skb,
             Sent::Frame(frame) => {
                 frames += 1;
+                frame_bytes += u64::from(frame.len());
+                continue;
+            }
+            Sent::Socket(frame) => {
+                of_sockets += 1;
                 frame_bytes += u64::from(frame.len());
                 continue;
             }
@@ -393,15 +409,17 @@ fn clean(tx: &mut TxGuard<'_>, budget: u32) {
             tx.completed(packets, bytes as u32);
         }
     }
-    if frames != 0 {
+    if frames | of_sockets != 0 {
         // Of these the stack was not told.
         tx.frames = tx.frames.saturating_sub(frames);
-        tx.statistics.packets.add(frames.into());
+        tx.statistics.packets.add((frames + of_sockets).into());
         tx.statistics.bytes.add(frame_bytes);
     }
     if has_room {
         go_on(tx);
     }
+    // These take the room again.
+    transmit_xsk::completed(tx, of_sockets);
 }
 
 /// Frees what was sent, from the poll of the receive queue: most is then, and its interrupt is saved.
@@ -440,6 +458,9 @@ impl Poll<Operations> for TxPoll {
             None => return Polled::Idle(0, None),
         }
         clean(&mut tx, polling.budget());
+        if transmit_xsk::send(&mut tx, polling.budget()) {
+            return Polled::Again;
+        }
         if !tx.wants_interrupts() {
             return match tx.is_full() && tx.arm() {
                 true => Polled::Again,

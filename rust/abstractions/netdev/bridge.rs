@@ -5,11 +5,17 @@
 use crate::{
     napi::Suppress,
     pool::{
+        self,
         PoolBuffer,
         PoolBuffers, //
     },
     skb::SkBuff,
-    xdp_frame::XdpFrame, //
+    xdp_frame::XdpFrame,
+    xsk::{
+        self,
+        XskBuffer,
+        XskFrame, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -56,10 +62,15 @@ pub enum Sent {
     Packet(SkBuff),
     /// Of a program.
     Frame(XdpFrame),
+    /// Of a socket, to which [`XskTx::completed`](crate::XskTx::completed) gives it back.
+    Socket(XskFrame),
 }
 
 /// In the second word of a packet in the queue: that it is a frame.
 const FRAME: u16 = 1;
+
+/// As [`FRAME`], of a socket.
+const SOCKET: u16 = 2;
 
 impl Outgoing {
     /// Puts a header of `header_len` zeroes before a packet that asks the device for nothing, as
@@ -105,6 +116,16 @@ impl Outgoing {
             header,
             header_len,
         })
+    }
+
+    /// A frame of a socket, whose header is a piece by itself.
+    #[inline]
+    pub fn socket(frame: XskFrame) -> Self {
+        Self {
+            packet: Sent::Socket(frame),
+            header: HeaderPlace::Apart,
+            header_len: 0,
+        }
     }
 
     /// Puts `header` before `skb`: in front of it if the device takes `any_layout` and there is room,
@@ -177,6 +198,12 @@ impl Outgoing {
                 apart: unsafe { frame.head().0.sub(self.header_len as usize) },
                 frags: frame.frags(),
             },
+            // Its pieces are not memory that we know.
+            Sent::Socket(_) => Parts {
+                head: (core::ptr::null_mut(), 0),
+                apart: core::ptr::null(),
+                frags: &[],
+            },
         }
     }
 }
@@ -232,14 +259,23 @@ unsafe fn piece(memory: *const u8, len: u32) -> Place {
 // SAFETY:
 // - linear part, room in front of it, `cb` and pages of a packet are there until it is freed, and it
 //   is ours alone; the same of a frame, whose list of pieces is in its own memory;
-// - the raw form is the pointer to the packet, with a word of 0, or to the frame, with [`FRAME`]; where
-//   its header was is forgotten, since nobody asks.
+// - a frame of a socket is mapped until its pool is let go of, and has no piece alone;
+// - the raw form is the pointer to the packet, with a word of 0, or to the frame, with [`FRAME`], or the
+//   length of one of a socket, with [`SOCKET`]; where its header was is forgotten, since nobody asks.
 unsafe impl Packet for Outgoing {
     const DIRECTION: DataDirection = DataDirection::Readable;
     const MAPS_ITSELF: bool = false;
 
+    fn is_mapped(&self) -> bool {
+        matches!(self.packet, Sent::Socket(_))
+    }
+
     #[inline(always)]
     fn pieces<E>(&self, mut f: impl FnMut(Place) -> Result<(), E>) -> Result<(), E> {
+        if let (Sent::Socket(frame), HeaderPlace::Apart) = (&self.packet, self.header) {
+            let mut parts = frame.parts().into_iter();
+            return parts.try_for_each(|(address, len)| f(Place::Mapped(address, len)));
+        }
         let Parts {
             head: (data, head_len),
             apart,
@@ -296,6 +332,7 @@ unsafe impl Packet for Outgoing {
         match self.packet {
             Sent::Packet(skb) => (skb.into_raw().cast(), 0),
             Sent::Frame(frame) => (frame.into_raw().cast(), FRAME),
+            Sent::Socket(frame) => (frame.into_raw(), SOCKET),
         }
     }
 
@@ -303,10 +340,10 @@ unsafe impl Packet for Outgoing {
     unsafe fn from_raw(data: NonNull<c_void>, word: u16) -> Self {
         // SAFETY: By the contract.
         let packet = unsafe {
-            if word == FRAME {
-                Sent::Frame(XdpFrame::from_raw(data.cast()))
-            } else {
-                Sent::Packet(SkBuff::from_raw(data.cast()))
+            match word {
+                FRAME => Sent::Frame(XdpFrame::from_raw(data.cast())),
+                SOCKET => Sent::Socket(XskFrame::from_raw(data)),
+                _ => Sent::Packet(SkBuff::from_raw(data.cast())),
             }
         };
         Self {
@@ -323,6 +360,8 @@ pub enum RxBuffer {
     One(PoolBuffer),
     /// In several.
     Many(PoolBuffers),
+    /// In one, of sockets.
+    Socket(XskBuffer),
 }
 
 /// The part of `buffer` with `len` bytes from `offset` on.
@@ -337,7 +376,8 @@ fn part(buffer: &PoolBuffer, offset: u32, len: u32) -> Place {
 // SAFETY:
 // - the memory is the buffers' until they go back to their pool;
 // - the raw form of one has all of it but what was lent, which nobody asks for afterwards, and its
-//   word is not 0; that of many is the pointer to them, with a word of 0.
+//   word has a size; that of many is the pointer to them, with a word of 0; that of a socket's has a word
+//   without a size.
 unsafe impl Packet for RxBuffer {
     const DIRECTION: DataDirection = DataDirection::Writable;
     const MAPS_ITSELF: bool = true;
@@ -348,6 +388,10 @@ unsafe impl Packet for RxBuffer {
             Self::One(buffer) => {
                 let (offset, len) = buffer.lent();
                 f(part(buffer, offset, len))
+            }
+            Self::Socket(buffer) => {
+                let (address, len) = buffer.lent();
+                f(Place::Mapped(address, len))
             }
             Self::Many(buffers) => {
                 let mut header = buffers.header_len();
@@ -373,6 +417,10 @@ unsafe impl Packet for RxBuffer {
                 let (offset, len) = buffer.lent();
                 Some(part(buffer, offset, len))
             }
+            Self::Socket(buffer) => {
+                let (address, len) = buffer.lent();
+                Some(Place::Mapped(address, len))
+            }
             Self::Many(_) => None,
         }
     }
@@ -385,6 +433,7 @@ unsafe impl Packet for RxBuffer {
                 (start.cast(), word)
             }
             Self::Many(buffers) => (buffers.into_raw(), 0),
+            Self::Socket(buffer) => buffer.into_raw(),
         }
     }
 
@@ -392,10 +441,12 @@ unsafe impl Packet for RxBuffer {
     unsafe fn from_raw(data: NonNull<c_void>, word: u16) -> Self {
         // SAFETY: By the contract.
         unsafe {
-            if word == 0 {
-                Self::Many(PoolBuffers::from_raw(data))
-            } else {
+            if word & pool::SIZE != 0 {
                 Self::One(PoolBuffer::from_raw(data.cast(), word))
+            } else if word & xsk::WORD != 0 {
+                Self::Socket(XskBuffer::from_raw(data, word))
+            } else {
+                Self::Many(PoolBuffers::from_raw(data))
             }
         }
     }

@@ -6,6 +6,8 @@
 
 use crate::{
     ethtool,
+    failover::Failover,
+    metadata,
     operations::{
         Callbacks,
         Operations, //
@@ -16,6 +18,7 @@ use crate::{
         Lock,
         TxGuard, //
     },
+    xsk::Bound,
     ETH_ALEN, //
 };
 use core::{
@@ -89,6 +92,8 @@ struct Private<O: Operations> {
     /// An `Arc` taken apart while the device is registered, else null.
     data: UnsafeCell<*const O::Data>,
     tx: KVec<UnsafeCell<O::Tx>>,
+    /// Pools of sockets, as many as queues; they change under the RTNL lock.
+    xsk: KVec<UnsafeCell<Option<Bound>>>,
 }
 
 /// A device with its memory.  The last reference goes without the RTNL lock.
@@ -151,8 +156,10 @@ impl<O: Operations> NewDevice<O> {
         const { assert!(align_of::<Private<O>>() <= bindings::VIRTIO_NETDEV_ALIGN as usize) };
         let count = tx.len() as c_uint;
         let mut cells = KVec::with_capacity(tx.len(), GFP_KERNEL)?;
+        let mut xsk = KVec::with_capacity(tx.len(), GFP_KERNEL)?;
         for one in tx {
             cells.push(UnsafeCell::new(one), GFP_KERNEL)?;
+            xsk.push(UnsafeCell::new(None), GFP_KERNEL)?;
         }
         let size = size_of::<Private<O>>() as i32;
         // SAFETY: No preconditions.
@@ -166,6 +173,7 @@ impl<O: Operations> NewDevice<O> {
                 .write(Private {
                     data: UnsafeCell::new(ptr::null()),
                     tx: cells,
+                    xsk,
                 });
             (*raw).netdev_ops = Callbacks::<O>::TABLE;
             (*raw).ethtool_ops = ethtool::Callbacks::<O>::TABLE;
@@ -226,6 +234,12 @@ impl<O: Operations> NewDevice<O> {
         unsafe { (*self.0.as_raw()).xdp_features = features };
     }
 
+    /// Says that programs can ask for the hash of a packet ([`XdpBuff::set_hash`](crate::XdpBuff::set_hash)).
+    pub fn show_rx_hash(&mut self) {
+        // SAFETY: As above.
+        unsafe { (*self.0.as_raw()).xdp_metadata_ops = &metadata::OPERATIONS };
+    }
+
     /// Asks for so many bytes before each packet that is sent.
     pub fn set_needed_headroom(&mut self, bytes: u16) {
         // SAFETY: As above.
@@ -245,13 +259,19 @@ impl<O: Operations> NewDevice<O> {
         self.0.address()
     }
 
-    /// Shows the device to everybody, with the carrier off.  May sleep.
+    /// Shows the device to everybody, with the carrier off; if it is a `standby`, behind another one that
+    /// uses whatever has the same address before it.  May sleep.
     ///
     /// # Errors
     ///
     /// Those of the stack.
-    pub fn register(self, data: Arc<O::Data>) -> Result<Device<O>> {
+    pub fn register(self, data: Arc<O::Data>, standby: bool) -> Result<Device<O>> {
         let raw = self.0.as_raw();
+        let failover = match standby {
+            // SAFETY: It goes when the device is not registered any more, and before that is freed.
+            true => Some(unsafe { Failover::new(raw)? }),
+            false => None,
+        };
         // SAFETY: Nobody calls us before it is registered.
         unsafe {
             *self.0.private().data.get() = Arc::into_raw(data);
@@ -261,7 +281,10 @@ impl<O: Operations> NewDevice<O> {
                 return Err(error);
             }
         }
-        Ok(Device(self.0))
+        Ok(Device {
+            _failover: failover,
+            core: self.0,
+        })
     }
 }
 
@@ -278,13 +301,17 @@ impl<O: Operations> Deref for NewDevice<O> {
 /// # Invariants
 ///
 /// Registered, with data.
-pub struct Device<O: Operations>(Arc<Core<O>>);
+pub struct Device<O: Operations> {
+    // Before the device, which it knows.
+    _failover: Option<Failover>,
+    core: Arc<Core<O>>,
+}
 
 impl<O: Operations> Deref for Device<O> {
     type Target = DeviceRef<O>;
 
     fn deref(&self) -> &DeviceRef<O> {
-        &self.0
+        &self.core
     }
 }
 
@@ -292,8 +319,8 @@ impl<O: Operations> Drop for Device<O> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants; nobody calls us any more after it.
         unsafe {
-            bindings::unregister_netdev(self.0.as_raw());
-            self.0.take_data();
+            bindings::unregister_netdev(self.core.as_raw());
+            self.core.take_data();
         }
     }
 }
@@ -417,6 +444,20 @@ impl<O: Operations> DeviceRef<O> {
             bindings::virtio_netif_tx_queue_trylock(queue.as_ptr())
                 .then(|| TxGuard::new(queue, &mut *tx, Lock::Ours))
         }
+    }
+
+    /// Which pool of sockets is bound to pair `index`.
+    ///
+    /// # Safety
+    ///
+    /// Under the RTNL lock, and the only one of that pair meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "the caller excludes others")]
+    pub(crate) unsafe fn xsk(&self, index: usize) -> Option<&mut Option<Bound>> {
+        // SAFETY: By the contract.
+        self.private()
+            .xsk
+            .get(index)
+            .map(|cell| unsafe { &mut *cell.get() })
     }
 
     /// Whether the device is up.
@@ -553,6 +594,7 @@ impl<O: Operations> DeviceRef<O> {
         Ok(RxFilter {
             promiscuous: flags & bindings::net_device_flags_IFF_PROMISC != 0,
             all_multicast: flags & bindings::net_device_flags_IFF_ALLMULTI != 0,
+            no_multicast: flags & bindings::net_device_flags_IFF_MULTICAST == 0,
             unicast: self.addresses(false)?,
             multicast: self.addresses(true)?,
         })
@@ -599,6 +641,8 @@ pub struct RxFilter {
     pub promiscuous: bool,
     /// Every multicast.
     pub all_multicast: bool,
+    /// The interface is not for multicasts, though it does not mind them.
+    pub no_multicast: bool,
     /// What is sent to these addresses of one.
     pub unicast: KVec<[u8; ETH_ALEN]>,
     /// What is sent to these addresses of many.

@@ -275,6 +275,18 @@ impl<O: Operations, P: Poll<O>> Napi<O, P> {
         Ok(())
     }
 
+    /// The number by which those know it who poll it themselves; 0 if it has none yet.
+    pub(crate) fn id(&self) -> u32 {
+        // SAFETY: By the type invariants; one word.
+        unsafe { (&raw const (*self.napi.get()).napi_id).read_volatile() }
+    }
+
+    /// Has it polled once from now on, unless it is disabled.  Any context but interrupts.
+    pub fn wake(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::virtio_napi_wake(self.napi.get()) };
+    }
+
     /// Has it polled, unless it is disabled.  Interrupts off, or a bottom half.
     #[inline]
     pub fn schedule(&self) {
@@ -371,6 +383,11 @@ impl<O: Operations> Polling<'_, O> {
     pub(crate) fn raw_device(&self) -> *mut bindings::net_device {
         // SAFETY: By the type invariants.
         unsafe { (*self.napi.as_ptr()).dev }
+    }
+
+    #[inline]
+    pub(crate) fn raw_napi(&self) -> *mut bindings::napi_struct {
+        self.napi.as_ptr()
     }
 
     /// What buffers are made of.

@@ -19,6 +19,7 @@ use crate::{
         StatisticName,
         Statistics, //
     },
+    napi::QueueType,
     queue_statistics::{
         RxQueueStatistics,
         TxQueueStatistics, //
@@ -32,6 +33,10 @@ use crate::{
         Program, //
     },
     xdp_frame::XdpFrames,
+    xsk::{
+        Bound,
+        XskPool, //
+    },
     ETH_ALEN, //
 };
 use core::{
@@ -241,6 +246,34 @@ pub trait Operations: Sized + Send + Sync + 'static {
     /// it is to `flush`.  The queue's lock is held.  Does not sleep.
     fn xdp_xmit(_tx: TxGuard<'_, Self>, _frames: &mut XdpFrames<'_>, _flush: bool) {}
 
+    /// Has pair `index` of queues receive into buffers of sockets, and send what they want to have sent.
+    ///
+    /// # Errors
+    ///
+    /// Why not; nothing of the pool is kept then.
+    fn bind_xsk(
+        _dev: &DeviceRef<Self>,
+        _data: &Self::Data,
+        _index: usize,
+        _pool: XskPool<'_>,
+    ) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Takes back what the device has of the pool of pair `index`, and drops both halves of it, for which
+    /// the caller waits.
+    fn unbind_xsk(_dev: &DeviceRef<Self>, _data: &Self::Data, _index: usize) {}
+
+    /// Sockets have buffers or frames again for a queue of pair `index`.  Any context but interrupts,
+    /// without the RTNL lock; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such pair in use.
+    fn xsk_wakeup(_data: &Self::Data, _index: usize, _kind: QueueType) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
     /// What the device has for receive-side scaling: by default, nothing.
     fn rss_sizes(_data: &Self::Data) -> RssSizes {
         RssSizes::default()
@@ -363,6 +396,7 @@ impl<O: Operations> Callbacks<O> {
         ndo_get_phys_port_name: Some(get_phys_port_name),
         ndo_bpf: Some(Self::bpf),
         ndo_xdp_xmit: Some(Self::xdp_xmit),
+        ndo_xsk_wakeup: Some(Self::xsk_wakeup),
         // SAFETY: All that is left is optional functions.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
@@ -483,26 +517,90 @@ impl<O: Operations> Callbacks<O> {
     }
 
     extern "C" fn bpf(dev: *mut bindings::net_device, bpf: *mut bindings::netdev_bpf) -> c_int {
-        from_result(|| {
-            // SAFETY: The stack passes a registered device of ours, and a command with what belongs to
-            // it: a program comes with a reference that is ours if it is taken.
-            unsafe {
-                if bindings::virtio_netdev_bpf_command(bpf)
-                    != bindings::bpf_netdev_command_XDP_SETUP_PROG
-                {
-                    return Err(EINVAL);
-                }
-                let (dev, data) = DeviceRef::<O>::with_data(dev);
-                let mut extack = Extack::from_raw(bindings::virtio_netdev_bpf_extack(bpf));
-                let program = NonNull::new(bindings::virtio_netdev_bpf_prog(bpf));
-                let program = program.map(|program| Program::from_raw(program));
-                let set = O::set_xdp(dev, data, program.clone(), &mut extack);
-                if set.is_err() {
-                    // It is still the stack's.
-                    core::mem::forget(program);
-                }
-                set.map(|()| 0)
+        // SAFETY: The stack passes a registered device of ours, and a command with what belongs to it,
+        // with the RTNL lock held.
+        from_result(|| unsafe {
+            match bindings::virtio_netdev_bpf_command(bpf) {
+                bindings::bpf_netdev_command_XDP_SETUP_PROG => Self::set_program(dev, bpf),
+                bindings::bpf_netdev_command_XDP_SETUP_XSK_POOL => Self::set_pool(dev, bpf),
+                _ => Err(EINVAL),
             }
+            .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dev` is a registered device of ours, and the command says which program.
+    unsafe fn set_program(
+        dev: *mut bindings::net_device,
+        bpf: *mut bindings::netdev_bpf,
+    ) -> Result {
+        // SAFETY: By the contract: a program comes with a reference that is ours if it is taken.
+        unsafe {
+            let (dev, data) = DeviceRef::<O>::with_data(dev);
+            let mut extack = Extack::from_raw(bindings::virtio_netdev_bpf_extack(bpf));
+            let program = NonNull::new(bindings::virtio_netdev_bpf_prog(bpf));
+            let program = program.map(|program| Program::from_raw(program));
+            let set = O::set_xdp(dev, data, program.clone(), &mut extack);
+            if set.is_err() {
+                // It is still the stack's.
+                core::mem::forget(program);
+            }
+            set
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dev` is a registered device of ours, and the command says which pool, if any, and for which
+    /// queue; under the RTNL lock.
+    unsafe fn set_pool(raw: *mut bindings::net_device, bpf: *mut bindings::netdev_bpf) -> Result {
+        // SAFETY: By the contract.
+        unsafe {
+            let (dev, data) = DeviceRef::<O>::with_data(raw);
+            let queue = bindings::virtio_netdev_bpf_queue(bpf);
+            let index = usize::from(queue);
+            let pool = NonNull::new(bindings::virtio_netdev_bpf_pool(bpf));
+            let bound = dev.xsk(index).ok_or(EINVAL)?;
+            let Some(pool) = pool else {
+                if let Some(bound) = bound.take() {
+                    O::unbind_xsk(dev, data, index);
+                    bound.release(raw);
+                }
+                return Ok(());
+            };
+            if bound.is_some() {
+                return Err(EBUSY);
+            }
+            let new = Bound::new(pool)?;
+            match O::bind_xsk(dev, data, index, new.pool(raw, queue.into())) {
+                Ok(()) => *bound = Some(new),
+                Err(error) => {
+                    new.release(raw);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    extern "C" fn xsk_wakeup(dev: *mut bindings::net_device, index: u32, flags: u32) -> c_int {
+        from_result(|| {
+            // SAFETY: The stack passes a registered device of ours.
+            let (dev, data) = unsafe { DeviceRef::<O>::with_data(dev) };
+            if !dev.is_running() {
+                return Err(Error::from_errno(-(bindings::ENETDOWN as c_int)));
+            }
+            for (flag, kind) in [
+                (bindings::VIRTIO_XDP_WAKEUP_TX, QueueType::Tx),
+                (bindings::VIRTIO_XDP_WAKEUP_RX, QueueType::Rx),
+            ] {
+                if flags & flag != 0 {
+                    O::xsk_wakeup(data, index as usize, kind)?;
+                }
+            }
+            Ok(0)
         })
     }
 

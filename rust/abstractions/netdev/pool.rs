@@ -50,6 +50,9 @@ const ROOMY: u16 = 1 << 14;
 /// Bits of the second word that are not its size.
 const FLAGS: u16 = MAPPED | ROOMY;
 
+/// Those that are: pages have at most 64 KiB.  They are 0 of what is no buffer of a page pool.
+pub(crate) const SIZE: u16 = 0x7ff;
+
 /// A page pool.
 ///
 /// # Invariants
@@ -274,7 +277,7 @@ impl PoolBuffer {
     /// Both come from `into_raw`, and are used once.
     #[inline]
     pub(crate) unsafe fn from_raw(start: NonNull<u8>, word: u16) -> Self {
-        let size = u32::from(word & !FLAGS) * UNIT;
+        let size = u32::from(word & SIZE) * UNIT;
         // INVARIANT: By the contract.
         Self {
             start,

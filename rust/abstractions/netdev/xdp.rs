@@ -15,6 +15,10 @@
 //! verdict of the program, a packet of the stack, an [`XdpFrame`], or nothing more.
 
 use crate::{
+    metadata::{
+        Described,
+        RxHash, //
+    },
     napi::Polling,
     operations::Operations,
     pool::{
@@ -35,6 +39,7 @@ use kernel::{
     types::Opaque, //
 };
 use virtio_bindings as bindings;
+use virtio_spec::net::header::Hash;
 
 /// Bytes that programs want before a packet (C: `XDP_PACKET_HEADROOM`).
 pub const XDP_HEADROOM: u32 = bindings::VIRTIO_XDP_PACKET_HEADROOM;
@@ -171,20 +176,76 @@ impl Drop for RxInfo {
 /// - the receive queue that it says is registered during `'a`, as one of page pools;
 /// - we are in the bottom half of the context that the pool is for.
 pub struct XdpBuff<'a> {
-    raw: bindings::xdp_buff,
+    raw: Described,
     _queue: PhantomData<&'a RxInfo>,
 }
 
 /// What became of a packet.
-pub enum Verdict<'a> {
+pub enum Verdict<B> {
     /// It is the stack's to have.
-    Pass(XdpBuff<'a>),
+    Pass(B),
     /// It is to be sent through the interface that it came through.
     Transmit(XdpFrame),
     /// Somebody else has it, or will at the next [`Polling::flush_redirected`].
     Redirected,
     /// It is gone.
     Dropped,
+}
+
+/// What a program did with a packet.
+pub(crate) enum Act {
+    /// Nothing.
+    Pass,
+    /// Its buffers are the frame's.
+    Transmit(XdpFrame),
+    /// Somebody else has its buffers.
+    Redirected,
+    /// It is to go, with its buffers.
+    Dropped,
+}
+
+/// Runs a program on a packet, which becomes a frame by `convert` (C: `virtnet_xdp_handler`).
+///
+/// # Safety
+///
+/// `packet` is one of `dev`, in a poll; `convert` makes a frame of it, or null.
+#[inline]
+pub(crate) unsafe fn act_on(
+    packet: *mut Described,
+    program: &Program,
+    dev: *mut bindings::net_device,
+    convert: impl FnOnce(*mut bindings::xdp_buff) -> *mut bindings::xdp_frame,
+) -> Act {
+    let prog = program.as_raw();
+    let xdp = packet.cast::<bindings::xdp_buff>();
+    // SAFETY: By the contract, and the invariants of `Program`.
+    let act = unsafe { bindings::virtio_bpf_prog_run_xdp(prog, xdp) };
+    match act {
+        bindings::xdp_action_XDP_PASS => return Act::Pass,
+        bindings::xdp_action_XDP_DROP => return Act::Dropped,
+        bindings::xdp_action_XDP_TX => {
+            return match NonNull::new(convert(xdp)) {
+                // SAFETY: Made just now.
+                Some(frame) => Act::Transmit(unsafe { XdpFrame::from_raw(frame) }),
+                None => Act::Dropped,
+            };
+        }
+        bindings::xdp_action_XDP_REDIRECT => {
+            // SAFETY: As above; the program has said where to.
+            if unsafe { bindings::xdp_do_redirect(dev, xdp, prog) } == 0 {
+                return Act::Redirected;
+            }
+            return Act::Dropped;
+        }
+        bindings::xdp_action_XDP_ABORTED => {}
+        _ => {
+            // SAFETY: By the contract; said once.
+            unsafe { bindings::bpf_warn_invalid_xdp_action(dev, prog, act) };
+        }
+    }
+    // SAFETY: By the contract.
+    unsafe { bindings::virtio_trace_xdp_exception(dev, prog, act) };
+    Act::Dropped
 }
 
 impl<'a> XdpBuff<'a> {
@@ -223,7 +284,10 @@ impl<'a> XdpBuff<'a> {
         core::mem::forget(buffer);
         // INVARIANT: It was a buffer, and the context is the right one.
         Ok(Self {
-            raw,
+            raw: Described {
+                xdp: raw,
+                hash: RxHash::default(),
+            },
             _queue: PhantomData,
         })
     }
@@ -243,7 +307,7 @@ impl<'a> XdpBuff<'a> {
         // of the first buffer, where there is room for it.
         let taken = unsafe {
             bindings::virtio_xdp_buff_add_frag(
-                &mut self.raw,
+                &mut self.raw.xdp,
                 page.as_ptr(),
                 before + offset,
                 len,
@@ -263,7 +327,13 @@ impl<'a> XdpBuff<'a> {
     #[expect(clippy::len_without_is_empty, reason = "no packet is empty")]
     pub fn len(&self) -> u32 {
         // SAFETY: By the type invariants.
-        unsafe { bindings::virtio_xdp_get_buff_len(&self.raw) }
+        unsafe { bindings::virtio_xdp_get_buff_len(&self.raw.xdp) }
+    }
+
+    /// Sets what a program hears that asks for its hash.
+    #[inline]
+    pub fn set_hash(&mut self, hash: &Hash) {
+        self.raw.hash = RxHash::new(Some(hash));
     }
 
     /// Makes it a packet of the stack, with the metadata of the program; `None`, and it is gone, if
@@ -272,7 +342,7 @@ impl<'a> XdpBuff<'a> {
     pub fn into_skb(self) -> Option<SkBuff> {
         // SAFETY: By the type invariants; the program keeps the packet in its buffers, with room at
         // their end.
-        let skb = unsafe { bindings::virtio_xdp_build_skb(&self.raw) };
+        let skb = unsafe { bindings::virtio_xdp_build_skb(&self.raw.xdp) };
         let skb = NonNull::new(skb)?;
         // The packet has the buffers now.
         core::mem::forget(self);
@@ -280,19 +350,7 @@ impl<'a> XdpBuff<'a> {
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 
-    /// Makes it a frame, whose description is in its head room.
-    #[inline]
-    fn into_frame(mut self) -> Option<XdpFrame> {
-        // SAFETY: By the type invariants.
-        let frame = unsafe { bindings::virtio_xdp_convert_buff_to_frame(&mut self.raw) };
-        let frame = NonNull::new(frame)?;
-        // The frame has the buffers now.
-        core::mem::forget(self);
-        // SAFETY: Made just now.
-        Some(unsafe { XdpFrame::from_raw(frame) })
-    }
-
-    /// Runs a program on it (C: `virtnet_xdp_handler`).
+    /// Runs a program on it.  A frame has its description in the head room of the packet.
     ///
     /// # Safety
     ///
@@ -302,44 +360,31 @@ impl<'a> XdpBuff<'a> {
         mut self,
         program: &Program,
         dev: *mut bindings::net_device,
-    ) -> Verdict<'a> {
-        let prog = program.as_raw();
-        // SAFETY: By the type invariants, of both, in a bottom half.
-        let act = unsafe { bindings::virtio_bpf_prog_run_xdp(prog, &mut self.raw) };
-        match act {
-            bindings::xdp_action_XDP_PASS => return Verdict::Pass(self),
-            bindings::xdp_action_XDP_DROP => return Verdict::Dropped,
-            bindings::xdp_action_XDP_TX => {
-                if let Some(frame) = self.into_frame() {
-                    return Verdict::Transmit(frame);
-                }
-                return Verdict::Dropped;
+    ) -> Verdict<Self> {
+        // SAFETY: By the type invariants.
+        let convert = |xdp| unsafe { bindings::virtio_xdp_convert_buff_to_frame(xdp) };
+        // SAFETY: By the type invariants and the contract.
+        match unsafe { act_on(&mut self.raw, program, dev, convert) } {
+            Act::Pass => Verdict::Pass(self),
+            Act::Transmit(frame) => {
+                // The frame has the buffers now.
+                core::mem::forget(self);
+                Verdict::Transmit(frame)
             }
-            bindings::xdp_action_XDP_REDIRECT => {
-                // SAFETY: As above, of this device; the program has said where to.
-                if unsafe { bindings::xdp_do_redirect(dev, &mut self.raw, prog) } == 0 {
-                    // Somebody else has the buffers now.
-                    core::mem::forget(self);
-                    return Verdict::Redirected;
-                }
-                return Verdict::Dropped;
+            Act::Redirected => {
+                // Somebody else has the buffers now.
+                core::mem::forget(self);
+                Verdict::Redirected
             }
-            bindings::xdp_action_XDP_ABORTED => {}
-            _ => {
-                // SAFETY: By the contract; said once.
-                unsafe { bindings::bpf_warn_invalid_xdp_action(dev, prog, act) };
-            }
+            Act::Dropped => Verdict::Dropped,
         }
-        // SAFETY: By the contract.
-        unsafe { bindings::virtio_trace_xdp_exception(dev, prog, act) };
-        Verdict::Dropped
     }
 }
 
 impl Drop for XdpBuff<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::xdp_return_buff(&mut self.raw) };
+        unsafe { bindings::xdp_return_buff(&mut self.raw.xdp) };
     }
 }
 
@@ -366,7 +411,7 @@ impl<O: Operations> Polling<'_, O> {
 
     /// Runs a program on a packet.  What is dropped because the program failed is traced.
     #[inline]
-    pub fn run_xdp<'a>(&'a self, program: &Program, buff: XdpBuff<'a>) -> Verdict<'a> {
+    pub fn run_xdp<'a>(&'a self, program: &Program, buff: XdpBuff<'a>) -> Verdict<XdpBuff<'a>> {
         // SAFETY: The device of the poll, whose packet it is.
         unsafe { buff.run(program, self.raw_device()) }
     }

@@ -83,7 +83,7 @@ impl Bench<'_> {
         unsafe { XdpBuff::new(self.info, buffer, XDP_HEADROOM, len) }.map_err(|_| EINVAL)
     }
 
-    fn run<'a>(&self, act: u32, packet: XdpBuff<'a>) -> Result<Verdict<'a>> {
+    fn run<'a>(&self, act: u32, packet: XdpBuff<'a>) -> Result<Verdict<XdpBuff<'a>>> {
         let program = self.programs.get(act as usize).ok_or(EINVAL)?;
         // SAFETY: The device of the test.
         Ok(unsafe { packet.run(&program.0, self.dev) })

@@ -82,6 +82,18 @@ pub struct RxMode {
     pub unicast: usize,
     /// How many multicast addresses are.
     pub multicast: usize,
+    /// What is asked for beside that of a device with [`super::CtrlRxExtra`].
+    pub extra: Extra,
+}
+
+/// What a device with [`super::CtrlRxExtra`] can be asked for too.  That it lets through nothing that is
+/// sent to its own address, or to all, no interface of the kernel can want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extra {
+    /// Everything that is sent to one.
+    pub all_unicast: bool,
+    /// Nothing that is sent to many, but to all.
+    pub no_multicast: bool,
 }
 
 impl RxMode {
@@ -95,6 +107,7 @@ impl RxMode {
                 all_multicast: true,
                 unicast: 0,
                 multicast: 0,
+                ..self
             }
         } else if self.multicast > room - self.unicast {
             Self {
@@ -104,6 +117,27 @@ impl RxMode {
             }
         } else {
             self
+        }
+    }
+
+    /// As [`RxMode::within`], of a device that can be asked for more: too many unicast addresses do not
+    /// let everything else through, and an interface that is not for multicasts hears of none unless
+    /// somebody wants all of them.
+    #[must_use]
+    pub const fn within_extra(self, room: usize, not_for_multicast: bool) -> Self {
+        let all_unicast = self.unicast > room;
+        let fits = if all_unicast {
+            Self { unicast: 0, ..self }
+        } else {
+            self
+        };
+        let extra = Extra {
+            all_unicast,
+            no_multicast: not_for_multicast && !self.promiscuous && !self.all_multicast,
+        };
+        Self {
+            extra,
+            ..fits.within(room)
         }
     }
 

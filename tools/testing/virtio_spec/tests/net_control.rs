@@ -8,7 +8,7 @@ use common::at_least;
 use proptest::prelude::*;
 use virtio_spec::net::offloads::{can_run_xdp, can_toggle_gro_hw, GuestOffloads};
 use virtio_spec::net::payload::{
-    coalescing_of, switch, Coalescing, MacTables, NoRoom, Order, Queue, RxMode,
+    coalescing_of, switch, Coalescing, Extra, MacTables, NoRoom, Order, Queue, RxMode,
 };
 use virtio_spec::net::rss::{
     default_entry, BadConfig, Fields, Flow, HashConfig, HashTypes, RssConfig,
@@ -61,6 +61,7 @@ fn tables_of_addresses() {
         all_multicast: false,
         unicast: 2,
         multicast: 1,
+        extra: Extra::default(),
     };
     assert_eq!(mode.table_size(), len);
 
@@ -96,6 +97,7 @@ fn what_does_not_fit_is_not_filtered() {
         all_multicast: false,
         unicast,
         multicast,
+        extra: Extra::default(),
     };
     assert_eq!(mode(3, 5).within(8), mode(3, 5));
     let cut = mode(3, 6).within(8);
@@ -109,6 +111,38 @@ fn what_does_not_fit_is_not_filtered() {
         ..mode(1, 1)
     };
     assert_eq!(wanted.within(2), wanted);
+}
+
+#[test]
+fn who_can_be_asked_for_more_filters_more() {
+    let mode = |unicast, multicast| RxMode {
+        promiscuous: false,
+        all_multicast: false,
+        unicast,
+        multicast,
+        extra: Extra::default(),
+    };
+    assert_eq!(mode(3, 5).within_extra(8, false), mode(3, 5));
+    // Everything to one, but of the others only what is asked for.
+    let cut = mode(9, 3).within_extra(8, false);
+    assert!(cut.extra.all_unicast && !cut.promiscuous && !cut.all_multicast);
+    assert_eq!((cut.unicast, cut.multicast), (0, 3));
+    let cut = mode(9, 9).within_extra(8, false);
+    assert!(cut.extra.all_unicast && !cut.promiscuous && cut.all_multicast);
+    // None to many, unless somebody wants all.
+    assert!(mode(1, 1).within_extra(8, true).extra.no_multicast);
+    for wanted in [
+        RxMode {
+            promiscuous: true,
+            ..mode(0, 0)
+        },
+        RxMode {
+            all_multicast: true,
+            ..mode(0, 0)
+        },
+    ] {
+        assert_eq!(wanted.within_extra(8, true), wanted);
+    }
 }
 
 #[test]
