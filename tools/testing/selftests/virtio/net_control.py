@@ -27,8 +27,8 @@ ADDRESS = "52:54:00:12:34:77"
 UNICAST = "52:54:00:aa:bb:01"
 MULTICAST = "01:00:5e:7f:00:07"
 VLANS = (5, 4000)
-# Positions in the sysfs attribute, from 1: CTRL_VQ, CTRL_RX, CTRL_VLAN, GUEST_ANNOUNCE, CTRL_MAC_ADDR.
-FEATURES = (18, 19, 20, 22, 24)
+# Positions in the sysfs attribute, from 1: CTRL_VQ, CTRL_RX, CTRL_VLAN, CTRL_RX_EXTRA, GUEST_ANNOUNCE, CTRL_MAC_ADDR.
+FEATURES = (18, 19, 20, 21, 22, 24)
 PORT = "pcie-root-port,id=port0,bus=pcie.0,chassis=0,slot=0"
 FUNCTION = "$(readlink -f /sys/bus/virtio/drivers/virtio_net/virtio*/..)"
 WORKS = "ip addr replace 10.0.2.15/24 dev eth0 && ping -q -c 2 -i 0.1 -W 10 10.0.2.2"
@@ -146,6 +146,19 @@ def addresses_are_filtered(world: World) -> None:
     world.shell(f"bridge fdb del {UNICAST} dev eth0 self && ip maddr del {MULTICAST} dev eth0")
     now = world.filter()
     assert now["unicast-table"] == [] and MULTICAST not in now["multicast-table"], now
+
+
+def an_interface_can_be_without_multicasts(world: World) -> None:
+    """None are let through, unless somebody wants all; and again after a reset."""
+    world.shell("ip link set eth0 multicast off")
+    state = world.filter()
+    assert (state["multicast"], state["unicast"], state["broadcast-allowed"]) == ("none", "normal", True), state
+    world.reset()
+    unchanged(world, state)
+    world.shell("ip link set eth0 allmulticast on")
+    assert world.filter()["multicast"] == "all"
+    world.shell("ip link set eth0 allmulticast off && ip link set eth0 multicast on")
+    assert world.filter()["multicast"] == "normal"
 
 
 def too_many_addresses_are_let_through(world: World) -> None:
@@ -287,6 +300,7 @@ if __name__ == "__main__":
         the_queue_is_agreed_on,
         modes_are_switched,
         addresses_are_filtered,
+        an_interface_can_be_without_multicasts,
         too_many_addresses_are_let_through,
         vlans_are_filtered,
         the_address_changes,

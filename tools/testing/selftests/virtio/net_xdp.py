@@ -19,6 +19,7 @@ What `--device net` has are options of all four.
 # long small: --kernel release --swap virtio_net=rust --device net,mrg_rxbuf=off
 # long packed: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off
 # long debug-iommu: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 3600 --device net,iommu_platform=on
+# long hash: --kernel release --swap virtio_net=rust --device net,rss=on,hash=on
 # long debug-jumbo: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 3600 --device net,host_mtu=9000
 """
 

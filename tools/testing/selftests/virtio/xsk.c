@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exchanges address resolution with QEMU's gateway over a zero-copy AF_XDP socket: buffers of this process are in the
- * rings of the device. Binding the socket, and closing it, resets the queues of its number one by one.
+ * Zero-copy AF_XDP sockets: buffers of this process are in the rings of the device. Binding the socket, and closing it,
+ * resets the queues of its number one by one. All of it is for queue 0 of an interface that is up.
  *
- * usage: xsk INTERFACE SECONDS, for queue 0, which is up and has the address of QEMU's guest
+ * usage: xsk INTERFACE SECONDS
+ *	exchanges address resolution with QEMU's gateway; the interface has the address of QEMU's guest
+ * usage: xsk INTERFACE SECONDS PEER BATCHES [lossy]
+ *	sends frames to interface PEER, on the same wire, and takes others from there, and looks at every byte; prints how
+ *	many batches of them were repeated, since frames were lost, which is an error unless it may be
+ * usage: xsk INTERFACE SECONDS hold
+ *	has the socket bound, without a program, and prints a line when it is, until somebody ends it
+ * usage: xsk INTERFACE SECONDS free
+ *	waits until no socket without copies is bound, of which a work item takes leave after its end
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
+#include <errno.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <net/if.h>
 #include <netinet/if_ether.h>
@@ -31,6 +41,16 @@
 #define FRAMES 128
 #define RING 64
 #define EXCHANGES 200
+/* Frames that are on their way at the same time, each way: those to be sent are the last ones of the memory. */
+#define BATCH 16
+#define HALF (FRAMES / 2)
+/* Local experimental, of IEEE 802. */
+#define ETHERTYPE 0x88b5
+#define BODY 4
+#define LONGEST 1514
+#define SHORTEST 60
+/* Seconds until a frame is taken for lost. */
+#define LOSS 2
 
 /* One of the four rings, seen from this side. */
 struct ring {
@@ -183,15 +203,171 @@ static void exchange(int fd, const unsigned char *own, time_t deadline)
 	}
 }
 
+/* Makes frame NUMBER, which differs from others in length and in every byte. */
+static size_t make(unsigned char *frame, unsigned int number, const unsigned char *to, const unsigned char *from)
+{
+	struct ethhdr *ethernet = (struct ethhdr *)frame;
+	size_t length = SHORTEST + number * 37 % (LONGEST - SHORTEST + 1);
+
+	memcpy(ethernet->h_dest, to, ETH_ALEN);
+	memcpy(ethernet->h_source, from, ETH_ALEN);
+	ethernet->h_proto = htons(ETHERTYPE);
+	for (size_t at = ETH_HLEN + BODY; at < length; at++)
+		frame[at] = at * 7 + number;
+	memcpy(frame + ETH_HLEN, &number, BODY);
+	return length;
+}
+
+/* Which frame of the batch from FIRST on this is, unchanged; -1 if it is another one. */
+static int which(const unsigned char *frame, size_t length, unsigned int first, const unsigned char *to,
+		 const unsigned char *from)
+{
+	unsigned char whole[LONGEST];
+	unsigned int number;
+
+	if (length < SHORTEST || ((struct ethhdr *)frame)->h_proto != htons(ETHERTYPE))
+		return -1;
+	memcpy(&number, frame + ETH_HLEN, BODY);
+	/* Late ones of a batch that was repeated. */
+	if (number - first >= BATCH)
+		return -1;
+	if (make(whole, number, to, from) != length || memcmp(frame, whole, length))
+		errx(1, "frame %u of %zu bytes is not what was sent", number, length);
+	return number - first;
+}
+
+/* Takes what the socket has received: a bit for each frame of the batch. */
+static unsigned int taken(unsigned int first, const unsigned char *to, const unsigned char *from)
+{
+	unsigned int found = 0;
+
+	while (*rx.consumer != __atomic_load_n(rx.producer, __ATOMIC_ACQUIRE)) {
+		struct xdp_desc desc = ((struct xdp_desc *)rx.entries)[*rx.consumer % RING];
+		int at = which((unsigned char *)memory + desc.addr, desc.len, first, to, from);
+
+		if (at >= 0)
+			found |= 1u << at;
+		__atomic_store_n(rx.consumer, *rx.consumer + 1, __ATOMIC_RELEASE);
+		give(desc.addr & ~(__u64)(FRAME - 1));
+	}
+	return found;
+}
+
+/* Sends the frames of a batch that are not in DONE through the socket. */
+static int push(int fd, unsigned int first, unsigned int done, const unsigned char *to, const unsigned char *from)
+{
+	int count = 0;
+
+	for (int at = 0; at < BATCH; at++) {
+		__u64 where = FRAME * (__u64)(HALF + at);
+
+		if (done & 1u << at)
+			continue;
+		((struct xdp_desc *)tx.entries)[(*tx.producer + count) % RING] = (struct xdp_desc){
+			.addr = where, .len = make((unsigned char *)memory + where, first + at, to, from),
+		};
+		count++;
+	}
+	__atomic_store_n(tx.producer, *tx.producer + count, __ATOMIC_RELEASE);
+	return count;
+}
+
+/* Exchanges a batch with a packet socket of the peer; how often frames were sent again. */
+static int batch(int fd, int peer, unsigned int first, const unsigned char *own, const unsigned char *other,
+		 time_t deadline)
+{
+	const unsigned int all = (1u << BATCH) - 1;
+	unsigned int out = 0, in = 0;
+	unsigned char frame[2 * LONGEST];
+	int pending = 0, rounds = 0;
+	time_t sent = 0;
+
+	while (out != all || in != all || pending) {
+		struct pollfd events[] = { { .fd = fd, .events = POLLIN }, { .fd = peer, .events = POLLIN } };
+		ssize_t length;
+
+		if (time(NULL) > deadline)
+			errx(1, "batch from %u: sent %x, received %x, %d not back", first, out, in, pending);
+		if (!pending && time(NULL) >= sent + LOSS && (out != all || in != all)) {
+			rounds++;
+			sent = time(NULL);
+			pending += push(fd, first, out, other, own);
+			for (int at = 0; at < BATCH; at++)
+				if (!(in & 1u << at) && send(peer, frame, make(frame, first + at, own, other), 0) < 0)
+					warn("sending as the peer");
+		}
+		/* The device is asked to look; while it is reset, it cannot. */
+		sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
+		poll(events, 2, 10);
+		while (completed())
+			pending--;
+		in |= taken(first, own, other);
+		while ((length = recv(peer, frame, sizeof(frame), MSG_DONTWAIT)) >= 0) {
+			int at = which(frame, length, first, other, own);
+
+			if (at >= 0)
+				out |= 1u << at;
+		}
+	}
+	return rounds - 1;
+}
+
+static void hardware_address(const char *name, unsigned char *address)
+{
+	int any = socket(AF_INET, SOCK_DGRAM, 0);
+	struct ifreq interface = { 0 };
+
+	strncpy(interface.ifr_name, name, IFNAMSIZ - 1);
+	if (ioctl(any, SIOCGIFHWADDR, &interface))
+		err(1, "the address of %s", name);
+	memcpy(address, interface.ifr_hwaddr.sa_data, ETH_ALEN);
+	close(any);
+}
+
+static void cross(int fd, const char *peer, const unsigned char *own, int batches, bool lossy, int seconds)
+{
+	struct sockaddr_ll where = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE), .sll_ifindex = if_nametoindex(peer),
+	};
+	int packets = socket(AF_PACKET, SOCK_RAW, htons(ETHERTYPE));
+	unsigned char other[ETH_ALEN];
+	int again = 0;
+
+	hardware_address(peer, other);
+	if (packets < 0 || bind(packets, (struct sockaddr *)&where, sizeof(where)))
+		err(1, "a packet socket on %s", peer);
+	for (int i = 0; i < batches; i++)
+		again += batch(fd, packets, i * BATCH, own, other, time(NULL) + seconds);
+	printf("%d batches, %d repeated\n", batches, again);
+	if (again && !lossy)
+		errx(1, "frames were lost");
+}
+
+/* Binds a socket, as soon as there is no other one. */
+static void bind_to(int fd, const char *name, __u16 flags, time_t deadline)
+{
+	struct sockaddr_xdp address = {
+		.sxdp_family = AF_XDP,
+		.sxdp_ifindex = if_nametoindex(name),
+		.sxdp_flags = flags,
+	};
+
+	while (bind(fd, (struct sockaddr *)&address, sizeof(address))) {
+		if (errno != EBUSY || time(NULL) > deadline)
+			err(1, "binding");
+		usleep(10000);
+	}
+}
+
 int main(int argc, char *argv[])
 {
 	union bpf_attr sockets = { .map_type = BPF_MAP_TYPE_XSKMAP, .key_size = 4, .value_size = 4, .max_entries = 1 };
-	struct ifreq interface = { 0 };
+	unsigned char own[ETH_ALEN];
 	int fd, sockets_fd, key = 0;
+	bool hold = argc == 4 && !strcmp(argv[3], "hold"), lossy = argc == 6 && !strcmp(argv[5], "lossy");
 
-	if (argc != 3)
-		errx(2, "usage: xsk INTERFACE SECONDS");
-	strncpy(interface.ifr_name, argv[1], IFNAMSIZ - 1);
+	if (argc != 3 && argc != 5 && !hold && !lossy && (argc != 4 || strcmp(argv[3], "free")))
+		errx(2, "usage: xsk INTERFACE SECONDS [PEER BATCHES [lossy] | hold | free]");
 	fd = socket(AF_XDP, SOCK_RAW, 0);
 	sockets_fd = bpf(BPF_MAP_CREATE, &sockets);
 	memory = mmap(NULL, FRAME * FRAMES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -201,30 +377,40 @@ int main(int argc, char *argv[])
 	for (int i = 0; i < RING; i++)
 		give((__u64)i * FRAME);
 
-	struct sockaddr_xdp address = {
-		.sxdp_family = AF_XDP,
-		.sxdp_ifindex = if_nametoindex(argv[1]),
-		.sxdp_flags = XDP_ZEROCOPY | XDP_USE_NEED_WAKEUP,
-	};
+	const __u16 flags = XDP_ZEROCOPY | XDP_USE_NEED_WAKEUP;
+	time_t deadline = time(NULL) + atoi(argv[2]);
 	union bpf_attr link = {
-		.link_create = { .prog_fd = load(sockets_fd), .target_ifindex = address.sxdp_ifindex,
+		.link_create = { .prog_fd = load(sockets_fd), .target_ifindex = if_nametoindex(argv[1]),
 				 .attach_type = BPF_XDP, .flags = XDP_FLAGS_DRV_MODE },
 	};
 	union bpf_attr entry = {
 		.map_fd = sockets_fd, .key = (unsigned long)&key, .value = (unsigned long)&fd,
 	};
-	int any = socket(AF_INET, SOCK_DGRAM, 0);
 
-	if (ioctl(any, SIOCGIFHWADDR, &interface))
-		err(1, "the address of %s", argv[1]);
+	hardware_address(argv[1], own);
+	if (argc == 4 && !hold) {
+		/* One with copies is none of the driver's. */
+		bind_to(fd, argv[1], XDP_COPY, deadline);
+		return 0;
+	}
+	if (hold) {
+		bind_to(fd, argv[1], flags, deadline);
+		printf("bound\n");
+		fflush(stdout);
+		for (;;)
+			pause();
+	}
 	if (bpf(BPF_LINK_CREATE, &link) < 0)
 		err(1, "attaching the program");
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		err(1, "binding without copies");
+	bind_to(fd, argv[1], flags, deadline);
 	if (bpf(BPF_MAP_UPDATE_ELEM, &entry))
 		err(1, "entering the socket");
+	if (argc > 3) {
+		cross(fd, argv[3], own, atoi(argv[4]), lossy, atoi(argv[2]));
+		return 0;
+	}
 	for (int i = 0; i < EXCHANGES; i++)
-		exchange(fd, (unsigned char *)interface.ifr_hwaddr.sa_data, time(NULL) + atoi(argv[2]));
+		exchange(fd, own, time(NULL) + atoi(argv[2]));
 	printf("%d exchanges\n", EXCHANGES);
 	return 0;
 }
