@@ -53,12 +53,19 @@ mod xsk;
 use core::ops::Deref;
 use interface::Interface;
 use kernel::{
+    driver,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    InPlaceModule,
+    ModuleMetadata, //
 };
+use netdev::CpuStates;
 use virtio::{
     device::Device,
-    driver::Driver,
+    driver::{
+        Adapter,
+        Driver, //
+    },
     lifecycle::{
         Configured,
         Init,
@@ -79,8 +86,26 @@ use virtio_spec::{
     Features, //
 };
 
-virtio::module_virtio_driver! {
-    type: VirtioNet,
+/// The module.
+#[pin_data]
+struct NetModule {
+    // Interfaces go before what tells them of processors does.
+    #[pin]
+    _driver: driver::Registration<Adapter<VirtioNet>>,
+    _cpus: CpuStates,
+}
+
+impl InPlaceModule for NetModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _cpus: CpuStates::new(c"virtio/net:online", c"virtio/net:dead")?,
+            _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: NetModule,
     name: "virtio_net",
     authors: ["The rust-virtio authors"],
     description: "Virtio network driver",

@@ -29,6 +29,8 @@ mod ethtool;
 mod ethtool_statistics;
 #[path = "netdev/failover.rs"]
 mod failover;
+#[path = "netdev/hotplug.rs"]
+mod hotplug;
 #[path = "netdev/metadata.rs"]
 mod metadata;
 #[path = "netdev/napi.rs"]
@@ -97,6 +99,7 @@ pub use ethtool_statistics::{
     StatisticName,
     Statistics, //
 };
+pub use hotplug::CpuStates;
 pub use napi::{
     Napi,
     Poll,

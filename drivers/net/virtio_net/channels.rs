@@ -3,7 +3,7 @@
 //! How many pairs of queues are in use, and which processors use them (specification 5.1.9.5.5).
 //!
 //! C source: `virtnet_set_queues`, `virtnet_set_channels`, `virtnet_set_affinity` in
-//! `drivers/net/virtio_net.c`.  There the affinity also follows processors that come and go.
+//! `drivers/net/virtio_net.c`.
 
 use crate::{
     control::Control,
@@ -99,7 +99,7 @@ impl Interface {
         }
         self.in_use.store(wanted, Relaxed);
         self.xdp_queues.set(wanted, 0);
-        self.handle.with(|dev| self.spread(dev, device));
+        self.follow_cpus(device);
         Ok(())
     }
 
@@ -129,6 +129,12 @@ impl Interface {
         device.set_real_counts(self.stack_pairs(), self.pairs_in_use())?;
         self.spread(dev, device);
         told
+    }
+
+    /// Shares out the processors that there are now.  Under the RTNL lock; sleeps.
+    pub(crate) fn follow_cpus(&self, device: &DeviceRef<Operations>) {
+        // That of a device that is reset is done when it is back.
+        self.handle.with(|dev| self.spread(dev, device));
     }
 
     /// Gives each pair in use processors of its own, for its interrupts and for what they send: hints,

@@ -124,6 +124,10 @@ impl netdev::Operations for Operations {
         interface.set_channels(dev, combined)
     }
 
+    fn cpus_changed(dev: &DeviceRef<Self>, interface: &Interface) {
+        interface.follow_cpus(dev);
+    }
+
     fn set_features(interface: &Interface, now: u64, wanted: u64) -> Result {
         interface.set_features(now, wanted)
     }

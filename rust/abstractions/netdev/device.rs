@@ -7,6 +7,7 @@
 use crate::{
     ethtool,
     failover::Failover,
+    hotplug::CpuWatch,
     metadata,
     operations::{
         Callbacks,
@@ -281,10 +282,14 @@ impl<O: Operations> NewDevice<O> {
                 return Err(error);
             }
         }
-        Ok(Device {
+        let mut device = Device {
+            cpus: None,
             _failover: failover,
             core: self.0,
-        })
+        };
+        // SAFETY: Registered, until it is dropped, which drops this first.
+        device.cpus = unsafe { CpuWatch::new(raw)? };
+        Ok(device)
     }
 }
 
@@ -302,6 +307,7 @@ impl<O: Operations> Deref for NewDevice<O> {
 ///
 /// Registered, with data.
 pub struct Device<O: Operations> {
+    cpus: Option<Pin<KBox<CpuWatch<O>>>>,
     // Before the device, which it knows.
     _failover: Option<Failover>,
     core: Arc<Core<O>>,
@@ -317,6 +323,7 @@ impl<O: Operations> Deref for Device<O> {
 
 impl<O: Operations> Drop for Device<O> {
     fn drop(&mut self) {
+        self.cpus = None;
         // SAFETY: By the type invariants; nobody calls us any more after it.
         unsafe {
             bindings::unregister_netdev(self.core.as_raw());

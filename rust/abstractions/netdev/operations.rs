@@ -212,6 +212,9 @@ pub trait Operations: Sized + Send + Sync + 'static {
         refused(settings.check_plain())
     }
 
+    /// A processor has come or gone, of a module that has [`CpuStates`](crate::CpuStates).
+    fn cpus_changed(_dev: &DeviceRef<Self>, _data: &Self::Data) {}
+
     /// What the device does for the stack changes from `now` to `wanted`
     /// (see [`feature`](crate::feature)), of what may be switched.
     ///
