@@ -91,7 +91,7 @@ unsafe extern "C" fn scan<T: Shrink>(
 ) -> c_ulong {
     // SAFETY: By the contract, as in `count`; the kernel says how much it wants.
     unsafe {
-        let wanted = (*control).nr_to_scan as usize;
+        let wanted = (*control).nr_to_scan;
         (*(*shrinker).private_data.cast::<T>()).scan(wanted) as c_ulong
     }
 }
