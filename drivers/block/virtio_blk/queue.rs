@@ -69,6 +69,9 @@ struct Inner {
     /// Whose virtqueue takes the requests instead, of a device that came back with fewer.  That one has
     /// its own.
     carrier: Option<Arc<Queue>>,
+    /// It takes requests of others, too: who comes back may be one of theirs, and restart another hardware
+    /// queue than the one that was stopped.  So none is stopped for a full virtqueue.
+    carries: bool,
     /// The block layer was told to wait.
     stopped: bool,
     /// A queue that takes nothing will be recovered: until then, requests wait.
@@ -90,6 +93,7 @@ impl Queue {
             inner <- new_spinlock_irq!(Inner {
                 queue: Some(queue),
                 carrier: None,
+                carries: false,
                 stopped: false,
                 waits: false,
                 counts,
@@ -102,11 +106,15 @@ impl Queue {
     /// Puts the virtqueue of a device that is back in place.
     pub(crate) fn replace(&self, queue: Virtqueue) {
         self.shares.store(false, Relaxed);
-        self.inner.lock().queue = Some(queue);
+        let mut inner = self.inner.lock();
+        inner.queue = Some(queue);
+        inner.carries = false;
     }
 
-    /// Has requests go through another hardware queue's virtqueue: the device has none for this one now.
+    /// Has requests go through another hardware queue's virtqueue, which is in place: the device has none
+    /// for this one now.
     pub(crate) fn share(&self, carrier: Arc<Self>) {
+        carrier.inner.lock().carries = true;
         self.inner.lock().carrier = Some(carrier);
         self.shares.store(true, Relaxed);
     }
@@ -169,7 +177,9 @@ impl Queue {
             Ok(()) => QueueResult::Queued,
             Err(Refused::NoMemory(request)) => QueueResult::Busy(request),
             Err(Refused::Full(request)) => {
-                self.stop(inner, hw);
+                if !inner.carries {
+                    self.stop(inner, hw);
+                }
                 QueueResult::Busy(request)
             }
             Err(Refused::Broken(request)) => self.refuse(inner, hw, request),

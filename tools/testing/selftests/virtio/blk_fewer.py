@@ -23,8 +23,11 @@ from guest.run import Config, Guest
 # Seconds for the debug kernel under TCG, on a busy host.
 PATIENCE = 240
 QUEUES, CPUS = 4, 4
-# What each processor writes, at a place of its own.
 MIB = 1 << 20
+# Requests that a queue has room for.
+LENGTH = 16
+# What each processor writes, a MiB at a place of its own: programs that do it, and blocks of each.
+PARTS, BLOCKS = 16, 16
 RESUME = ["resume=/dev/nvme0n1", "resumewait"]
 
 
@@ -39,7 +42,7 @@ class World:
     def start(self, queues: int) -> Guest:
         """Another guest, whose disk has so many queues."""
         config = replace(self.config, qemu_args=[*self.config.qemu_args])
-        config.qemu_args += ["-device", f"virtio-blk-pci,drive=disk,num-queues={queues},disable-legacy=on"]
+        config.qemu_args += ["-device", f"virtio-blk-pci,drive=disk,num-queues={queues},queue-size={LENGTH}"]
         config.log = config.log / str(queues) if config.log else None
         guest = self.stack.enter_context(Guest(config))
         # Of an image that goes on, this is the end of the command that made it.
@@ -55,20 +58,22 @@ class World:
         self.config.append = [*(word for word in self.config.append if word not in RESUME), *RESUME]
 
     def write(self) -> None:
-        """Something new, from each processor at once."""
+        """Something new, from each processor by several programs at once: more than a queue has room for."""
         self.shell(
-            f"for cpu in $(seq 0 {CPUS - 1}); do "
-            f"(dd if=/dev/urandom of=/tmp/content.$cpu bs=64k count=16 2>/dev/null && taskset -c $cpu "
-            "dd if=/tmp/content.$cpu of=/dev/vda bs=4k seek=$((cpu * 256)) oflag=direct 2>/dev/null || "
-            "touch /tmp/failed) & done; wait; [ ! -e /tmp/failed ]"
+            f"for cpu in $(seq 0 {CPUS - 1}); do dd if=/dev/urandom of=/tmp/content.$cpu bs=64k count=16 2>/dev/null; "
+            f"for part in $(seq 0 {PARTS - 1}); do (taskset -c $cpu dd if=/tmp/content.$cpu of=/dev/vda bs=4k "
+            f"skip=$((part * {BLOCKS})) seek=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} oflag=direct 2>/dev/null || "
+            "touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ]"
         )
 
     def compare(self) -> None:
         """What was written last, to each processor at once."""
         self.shell(
-            f"for cpu in $(seq 0 {CPUS - 1}); do "
-            "(taskset -c $cpu dd if=/dev/vda bs=4k skip=$((cpu * 256)) count=256 iflag=direct 2>/dev/null | "
-            "cmp - /tmp/content.$cpu || touch /tmp/failed) & done; wait; [ ! -e /tmp/failed ]"
+            f"for cpu in $(seq 0 {CPUS - 1}); do for part in $(seq 0 {PARTS - 1}); do (taskset -c $cpu dd if=/dev/vda "
+            f"bs=4k skip=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} iflag=direct of=/tmp/back.$cpu.$part 2>/dev/null || "
+            "touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ] && for cpu in "
+            f"$(seq 0 {CPUS - 1}); do for part in $(seq 0 {PARTS - 1}); do cat /tmp/back.$cpu.$part; done | "
+            "cmp - /tmp/content.$cpu || touch /tmp/failed; done; [ ! -e /tmp/failed ]"
         )
 
     def goes_on(self) -> None:
