@@ -259,7 +259,9 @@ def a_report_has_it_all(world: World) -> None:
         assert "devices, for programs" in titles, titles
         assert len(titles) == 9, titles
         assert "Error" not in text, re.findall(".*Error.*", text)
-        assert not world.validator.errors(json.loads(text.split("== devices, for programs ==\n")[1]))
+        for_programs = text.split("== devices, for programs ==\n")[1]
+        assert for_programs.startswith("{"), for_programs[:200]
+        assert not world.validator.errors(json.loads(for_programs))
         for expected in ("virtio_pci", "CONFIG_VIRTIO=m", "virtio common: BAR", "vermagic", "virtio0"):
             # What is behind the first 64 bytes of a configuration space is for root.
             assert expected in text or (prefix and expected.startswith("virtio common")), expected
