@@ -104,8 +104,12 @@ class World:
 
 @contextlib.contextmanager
 def guest_with(config: Config, options: str) -> Iterator[World]:
-    """A guest whose balloon has OPTIONS, which are QEMU's."""
+    """A guest whose balloon has OPTIONS, which are QEMU's; behind an IOMMU, if the guest has one."""
     config.default_devices = False
+    if "intel_iommu=on" in config.append:
+        config.qemu_args += ["-device", "intel-iommu"]
+        config.append = [*config.append, "iommu.strict=1"]
+        options += ",iommu_platform=on,disable-legacy=on"
     config.qemu_args += ["-device", "pcie-root-port,id=port0,bus=pcie.0,chassis=0,slot=0"]
     device = ",".join(value if key == "driver" else f"{key}={value}" for key, value in DEVICE.items())
     config.qemu_args += ["-device", f"{device},{options}"]
