@@ -62,16 +62,16 @@ class World:
         self.shell(
             f"for cpu in $(seq 0 {CPUS - 1}); do dd if=/dev/urandom of=/tmp/content.$cpu bs=64k count=16 2>/dev/null; "
             f"for part in $(seq 0 {PARTS - 1}); do (taskset -c $cpu dd if=/tmp/content.$cpu of=/dev/vda bs=4k "
-            f"skip=$((part * {BLOCKS})) seek=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} oflag=direct 2>/dev/null || "
-            "touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ]"
+            f"skip=$((part * {BLOCKS})) seek=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} oflag=direct "
+            "2>/dev/null || touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ]"
         )
 
     def compare(self) -> None:
         """What was written last, to each processor at once."""
         self.shell(
             f"for cpu in $(seq 0 {CPUS - 1}); do for part in $(seq 0 {PARTS - 1}); do (taskset -c $cpu dd if=/dev/vda "
-            f"bs=4k skip=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} iflag=direct of=/tmp/back.$cpu.$part 2>/dev/null || "
-            "touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ] && for cpu in "
+            f"bs=4k skip=$((cpu * 256 + part * {BLOCKS})) count={BLOCKS} iflag=direct of=/tmp/back.$cpu.$part "
+            "2>/dev/null || touch /tmp/failed) & done; done; wait; [ ! -e /tmp/failed ] && for cpu in "
             f"$(seq 0 {CPUS - 1}); do for part in $(seq 0 {PARTS - 1}); do cat /tmp/back.$cpu.$part; done | "
             "cmp - /tmp/content.$cpu || touch /tmp/failed; done; [ ! -e /tmp/failed ]"
         )
