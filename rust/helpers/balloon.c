@@ -27,10 +27,16 @@ __rust_helper unsigned long rust_helper_virtio_page_to_pfn(const struct page *pa
 	return page_to_pfn(page);
 }
 
-/* Where of two pages differs what this gives, they may be of different zones. */
-__rust_helper unsigned int rust_helper_virtio_page_zone_id(struct page *page)
+/* Of these bits of a page some say which zone it is of. */
+__rust_helper unsigned long rust_helper_virtio_page_flags(const struct page *page)
 {
-	return page_zone_id(page);
+	return page->flags.f;
+}
+
+/* Whether pages whose bits above differ in those of DIFFERENT may be of several zones. */
+__rust_helper bool rust_helper_virtio_are_zone_bits(unsigned long different)
+{
+	return (different >> ZONEID_PGSHIFT) & ZONEID_MASK;
 }
 
 __rust_helper void rust_helper_virtio_release_pages(struct page **pages, int count)

@@ -46,34 +46,41 @@ impl<const ORDER: u32> PageList<ORDER> {
         })
     }
 
-    /// Adds the pages that `next` gives, until it gives none.
+    /// Adds a page that `alloc` gives for each of `items`, until it gives none, and calls `each` for both.
     ///
     /// # Safety
     ///
-    /// Of each the caller's reference goes to the list, and its `lru` is free.
-    #[inline]
-    pub(crate) unsafe fn extend(
+    /// Of each page `alloc` gives a reference, which goes to the list, and its `lru` is free.
+    #[inline(always)]
+    pub(crate) unsafe fn extend<T>(
         self: Pin<&mut Self>,
-        mut next: impl FnMut() -> Option<NonNull<bindings::page>>,
+        mut items: impl ExactSizeIterator<Item = T>,
+        mut alloc: impl FnMut() -> Option<NonNull<bindings::page>>,
+        mut each: impl FnMut(NonNull<bindings::page>, T),
     ) {
         let this = self.project();
         let head = this.head.as_ref().get();
-        let mut count = *this.count;
-        // INVARIANT: By the contract; the list is whole again at the end.
+        let most = items.len();
+        // INVARIANT: By the contract; the list is whole again at the end, and one item taken for each.
         // SAFETY: By the contract, and the type invariants.
         unsafe {
             let mut last = (*head).prev;
-            while let Some(page) = next() {
+            while items.len() != 0 {
+                let Some(page) = alloc() else {
+                    break;
+                };
                 let entry = bindings::virtio_page_lru(page.as_ptr());
                 (*last).next = entry;
                 (*entry).prev = last;
                 last = entry;
-                count += 1;
+                if let Some(item) = items.next() {
+                    each(page, item);
+                }
             }
             (*last).next = head;
             (*head).prev = last;
         }
-        *this.count = count;
+        *this.count += most - items.len();
     }
 
     /// How many there are.

@@ -48,23 +48,23 @@ pub(crate) const UNITS: Units = match Units::new(PAGE_SHIFT as u32) {
     None => panic!("no array is long enough for a page"),
 };
 
-/// Of which zones some pages are: the bits that any has, and those that all have.
+/// Of which zones some pages are: the bits that say so, of any and of all.
 #[derive(Clone, Copy)]
 pub(crate) struct Zones {
-    any: u32,
-    all: u32,
+    any: usize,
+    all: usize,
 }
 
 impl Zones {
     /// Those of no page.
     pub(crate) const NONE: Self = Self {
         any: 0,
-        all: u32::MAX,
+        all: usize::MAX,
     };
 
     /// Of any.
     const UNKNOWN: Self = Self {
-        any: u32::MAX,
+        any: usize::MAX,
         all: 0,
     };
 
@@ -73,17 +73,18 @@ impl Zones {
     /// # Safety
     ///
     /// `page` is a page.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn add(&mut self, page: NonNull<bindings::page>) {
         // SAFETY: By the contract.
-        let id = unsafe { bindings::virtio_page_zone_id(page.as_ptr()) };
-        self.any |= id;
-        self.all &= id;
+        let bits = unsafe { bindings::virtio_page_flags(page.as_ptr()) };
+        self.any |= bits;
+        self.all &= bits;
     }
 
     /// Whether all are of one, for certain.
     fn are_one(self) -> bool {
-        self.any == self.all
+        // SAFETY: No preconditions.
+        !unsafe { bindings::virtio_are_zone_bits(self.any ^ self.all) }
     }
 }
 

@@ -94,6 +94,27 @@ impl Inner {
         *this.len = 0;
     }
 
+    /// Writes the numbers of all pages again; those that have none are free.
+    #[cold]
+    fn number_again(mut self: Pin<&mut Self>, wire: Wire) {
+        pin_init::stack_pin_init!(let pages = PageList::<0>::new());
+        while let Some(page) = self.as_mut().project().pages.pop() {
+            // SAFETY: Of the list, which it leaves.
+            unsafe { pages.as_mut().push(page) };
+        }
+        *self.as_mut().project().len = 0;
+        while let Some(page) = pages.as_mut().pop() {
+            // SAFETY: A page of the list, which it leaves.
+            unsafe {
+                if self.as_mut().number(wire, page) {
+                    self.as_mut().project().pages.push(page);
+                } else {
+                    bindings::virtio_put_page(page.as_ptr());
+                }
+            }
+        }
+    }
+
     /// Appends the numbers of `page`.  False if it has none, or there is no room.
     ///
     /// # Safety
@@ -103,7 +124,8 @@ impl Inner {
         let this = self.project();
         let room = this.words.get_mut(*this.len..).unwrap_or_default();
         // SAFETY: By the contract.
-        match unsafe { write(wire, page, room) } {
+        let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
+        match UNITS.write(wire, pfn as u64, room) {
             Some(count) => {
                 // INVARIANT: There was room.
                 *this.len += count;
@@ -122,17 +144,17 @@ fn rooms(words: &mut [u32], count: usize) -> slice::ChunksExactMut<'_, u32> {
     words.chunks_exact_mut(PER_PAGE)
 }
 
-/// Writes the numbers of `page` to the start of `room`: how many; `None` if it has none, or there is too
-/// little room.
+/// Writes the numbers of `page` to `room`, cut to their size: the page's own number.
 ///
 /// # Safety
 ///
 /// `page` is a page.
 #[inline(always)]
-unsafe fn write(wire: Wire, page: NonNull<bindings::page>, room: &mut [u32]) -> Option<usize> {
+unsafe fn write(wire: Wire, page: NonNull<bindings::page>, room: &mut [u32]) -> u64 {
     // SAFETY: By the contract.
-    let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) };
-    UNITS.write(wire, pfn as u64, room)
+    let pfn = unsafe { bindings::virtio_page_to_pfn(page.as_ptr()) } as u64;
+    UNITS.write_cut(wire, pfn, room);
+    pfn
 }
 
 #[pinned_drop]
@@ -182,27 +204,23 @@ impl Idle {
     /// The array, if there is no page.
     pub fn inflate(mut self, wire: Wire, count: usize) -> Result<Inflating, Self> {
         let mut this = self.0.as_mut().project();
-        let mut zones = Zones::NONE;
-        let mut rooms = rooms(this.words, count);
-        let next = || {
-            let room = rooms.next()?;
-            // SAFETY: No preconditions.
-            let page = NonNull::new(unsafe { bindings::balloon_page_alloc() })?;
-            // SAFETY: A page, allocated just now.
-            unsafe {
-                if write(wire, page, room).is_none() {
-                    bindings::virtio_put_page(page.as_ptr());
-                    return None;
-                }
+        let (mut zones, mut pfns) = (Zones::NONE, 0);
+        let rooms = rooms(this.words, count);
+        // SAFETY: No preconditions.
+        let alloc = || NonNull::new(unsafe { bindings::balloon_page_alloc() });
+        // SAFETY: Pages, allocated just now, each with a reference.
+        unsafe {
+            this.pages.as_mut().extend(rooms, alloc, |page, room| {
+                pfns |= write(wire, page, room);
                 zones.add(page);
-            }
-            Some(page)
-        };
-        // SAFETY: Allocated just now, each with a reference.
-        unsafe { this.pages.as_mut().extend(next) };
+            });
+        }
         *this.zones = zones;
         // INVARIANT: The numbers of each were written.
         *this.len = this.pages.len() * PER_PAGE;
+        if UNITS.first(pfns).is_none() {
+            self.0.as_mut().number_again(wire);
+        }
         if self.0.len == 0 {
             return Err(self);
         }
@@ -225,11 +243,12 @@ impl Idle {
         let mut zones = Zones::NONE;
         let mut rooms = rooms(this.words, count);
         this.pages.for_each(|page| {
+            // There is room for all.
             let room = rooms.next().unwrap_or_default();
             // SAFETY: A page, of the list.
             unsafe {
-                // It had a number when it went in, and there is room for all.
-                let _ = write(wire, page, room);
+                // It had a number when it went in.
+                write(wire, page, room);
                 zones.add(page);
             }
         });

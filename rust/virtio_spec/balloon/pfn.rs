@@ -82,6 +82,18 @@ impl Units {
         }
     }
 
+    /// Writes the numbers of the page with number `pfn` to `room`, which has room for those of one page.
+    /// Each is cut to 32 bits: the caller knows that [`Units::first`] gives one, or asks it later.  It
+    /// gives one for all of some pages if it does for the bits that any of their numbers has.
+    #[inline(always)]
+    pub fn write_cut(self, wire: Wire, pfn: u64, room: &mut [u32]) {
+        let mut number = (pfn as u32).wrapping_mul(self.0);
+        for word in room {
+            *word = wire.word(number);
+            number = number.wrapping_add(1);
+        }
+    }
+
     /// Writes the numbers of the page with number `pfn` to the start of `room`: how many.  `None`,
     /// with nothing written, if it has none or there is too little room.
     #[inline]

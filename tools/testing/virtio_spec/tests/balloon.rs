@@ -352,6 +352,24 @@ proptest! {
     }
 
     #[test]
+    fn cut_numbers_are_those_of_pages_whose_bits_together_have_one(
+        shift in 12_u32..21,
+        pfns in prop::collection::vec((any::<u64>(), 0_u32..64), 1..4),
+    ) {
+        let units = units(shift);
+        let pfns: Vec<u64> = pfns.into_iter().map(|(pfn, bits)| pfn >> bits).collect();
+        let any = pfns.iter().fold(0, |any, pfn| any | pfn);
+        prop_assert_eq!(units.first(any).is_some(), pfns.iter().all(|pfn| units.first(*pfn).is_some()));
+        for pfn in pfns {
+            let mut room = vec![0; units.per_page() as usize];
+            units.write_cut(Wire::Modern, pfn, &mut room);
+            if let Some(wanted) = numbers(Wire::Modern, shift, pfn) {
+                prop_assert_eq!(room.as_bytes(), &wanted[..]);
+            }
+        }
+    }
+
+    #[test]
     fn the_target_leaves_the_reserve(
         shift in 12_u32..21,
         num_pages in any::<u32>(),
