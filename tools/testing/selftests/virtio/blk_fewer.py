@@ -6,8 +6,8 @@ Only with our driver: C's goes on with queues that are not there.
 
 # guest *: --smp 4 --timeout 600
 # guest release: --kernel release
-# guest packed: --kernel release --qemu "-global virtio-blk-pci.packed=on"
-# guest debug: --kernel debug --memory 1024 --timeout 1800
+# long packed: --kernel release --qemu "-global virtio-blk-pci.packed=on"
+# long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
 import contextlib

@@ -4,7 +4,7 @@
 
 # guest *: --timeout 300
 # guest release: --kernel release
-# guest debug: --kernel debug --timeout 900
+# long debug: --kernel debug --timeout 900
 """
 
 import re

@@ -8,7 +8,7 @@
 # guest intx: --kernel release --append vectors=0
 # guest c-stack: --kernel release --stack c
 # guest c-transport: --kernel release --swap virtio_pci=c
-# guest debug: --kernel debug --memory 1024 --timeout 1800
+# long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
 import contextlib
