@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest moves to a file and back, and says what need not be moved: the driver in Rust, and C's beside it.
 
-# guest rust: --kernel release --swap virtio_balloon=rust --timeout 600
-# guest c: --kernel release --swap virtio_balloon=c --timeout 600
-# guest rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 1200
+# long rust: --kernel release --swap virtio_balloon=rust --timeout 600
+# long c: --kernel release --swap virtio_balloon=c --timeout 600
+# long rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 1200
 """
 
 import contextlib

@@ -4,11 +4,11 @@
 
 What QEMU has of the host's memory is looked at, after a burst in which the guest used memory.
 
-# guest rust-split: --kernel release --swap virtio_balloon=rust --timeout 600
-# guest rust-packed: --kernel release --swap virtio_balloon=rust --timeout 600 --append packed=on
-# guest rust-iommu: --kernel release --swap virtio_balloon=rust --timeout 600 --append intel_iommu=on
-# guest c: --kernel release --swap virtio_balloon=c --timeout 600
-# guest rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 1200
+# long rust-split: --kernel release --swap virtio_balloon=rust --timeout 600
+# long rust-packed: --kernel release --swap virtio_balloon=rust --timeout 600 --append packed=on
+# long rust-iommu: --kernel release --swap virtio_balloon=rust --timeout 600 --append intel_iommu=on
+# long c: --kernel release --swap virtio_balloon=c --timeout 600
+# long rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 1200
 """
 
 import contextlib
