@@ -171,6 +171,7 @@ impl Reporting {
         kernel::do_once_lite! {
             dev_warn!(&*self.dev, "the device does not take free pages: reset\n")
         }
+        // Again and again, each time with a deadline: pages that a device still has cannot be given up.
         loop {
             self.handle.halt(|proof| self.quiesced(proof));
             // Unless who unbinds the driver has done it.
