@@ -4,7 +4,7 @@
 
 # guest rust: --kernel release --swap virtio_balloon=rust --timeout 300
 # guest c: --kernel release --swap virtio_balloon=c --timeout 300
-# guest rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 900
+# long rust-debug: --kernel debug --memory 1024 --swap virtio_balloon=rust --timeout 900
 """
 
 import contextlib

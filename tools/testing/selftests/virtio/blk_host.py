@@ -5,7 +5,7 @@
 # guest *: --timeout 300
 # guest release-split: --kernel release
 # long release-packed: --kernel release --append packed=on
-# guest debug-split: --kernel debug
+# long debug-split: --kernel debug
 # long debug-packed: --kernel debug --append packed=on
 """
 

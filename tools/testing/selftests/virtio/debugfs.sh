@@ -8,7 +8,7 @@
 # long no-event-idx: --kernel release --no-default-devices --device net,event_idx=off,indirect_desc=off --device rng,event_idx=off
 # guest c-stack: --kernel release --no-default-devices --device net --device rng --stack c
 # guest c-transport: --kernel release --no-default-devices --device net --device rng --swap virtio_pci=c
-# guest debug: --kernel debug --no-default-devices --device net --device rng --timeout 600
+# long debug: --kernel debug --no-default-devices --device net --device rng --timeout 600
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -5,8 +5,8 @@
 #
 # guest *: --root full --timeout 900 --no-default-devices
 # guest split: --kernel release --device blk,size=512M
-# guest packed: --kernel release --device blk,size=512M,packed=on
-# guest debug-packed: --kernel debug --device blk,size=512M,packed=on,num-queues=2
+# long packed: --kernel release --device blk,size=512M,packed=on
+# long debug-packed: --kernel debug --device blk,size=512M,packed=on,num-queues=2
 # long split-direct: --kernel release --device blk,size=512M,indirect_desc=off,num-queues=2
 # long packed-direct: --kernel release --device blk,size=512M,packed=on,indirect_desc=off,num-queues=2
 # long 4k: --kernel release --device blk,size=512M,logical_block_size=4096,physical_block_size=4096

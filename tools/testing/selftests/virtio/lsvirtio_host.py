@@ -4,10 +4,10 @@
 
 # guest *: --root full --timeout 600
 # guest release: --kernel release
-# guest packed: --kernel release --qemu "-global virtio-device.packed=on" --swap virtio_net=rust
-# guest intx: --kernel release --append vectors=0
+# long packed: --kernel release --qemu "-global virtio-device.packed=on" --swap virtio_net=rust
+# long intx: --kernel release --append vectors=0
 # guest c-stack: --kernel release --stack c
-# guest c-transport: --kernel release --swap virtio_pci=c
+# long c-transport: --kernel release --swap virtio_pci=c
 # long debug: --kernel debug --memory 1024 --timeout 1800
 """
 

@@ -6,8 +6,8 @@ The same device of QEMU is driven by either; what is shown is equal, but for num
 of what is asked for.
 
 # guest *: --root full --timeout 600
-# guest release: --kernel release
-# guest packed: --kernel release --qemu "-global virtio-net-pci.packed=on"
+# long release: --kernel release
+# long packed: --kernel release --qemu "-global virtio-net-pci.packed=on"
 # guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on -global virtio-net-pci.hash=on"
 # long legacy: --kernel release --qemu "-global virtio-net-pci.disable-modern=on"
 # long debug: --kernel debug --memory 1024 --timeout 1800

@@ -6,9 +6,9 @@ driver: what is on its way is counted back to nothing, after traffic, and when a
 The debug kernel is built without such limits.
 
 # guest *: --kernel release --root full --no-default-devices --append net.ifnames=0 --timeout 600
-# guest split: --swap virtio_net=rust
-# guest packed: --swap virtio_net=rust --append packed=on
-# guest c:
+# long split: --swap virtio_net=rust
+# long packed: --swap virtio_net=rust --append packed=on
+# long c:
 # long c-packed: --append packed=on
 """
 

@@ -4,7 +4,7 @@
 
 # guest *: --swap virtio_net=rust --root full --timeout 600
 # guest split: --kernel release
-# guest packed: --kernel release --qemu "-global virtio-net-pci.packed=on"
+# long packed: --kernel release --qemu "-global virtio-net-pci.packed=on"
 # long debug: --kernel debug --memory 1024 --timeout 1800
 """
 

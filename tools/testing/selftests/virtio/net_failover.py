@@ -6,7 +6,7 @@ the one that is there.
 
 # guest *: --root full --timeout 600
 # guest rust: --kernel release --swap virtio_net=rust
-# guest c: --kernel release
+# long c: --kernel release
 # long rust-packed: --kernel release --swap virtio_net=rust --device net,packed=on
 # long debug: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 1800
 """

@@ -9,8 +9,8 @@ The programs that steer packets have devices of their own.  With C's driver thos
 notification of a queue that has no buffer yet.
 
 # guest *: --kernel release --root full --timeout 900 --memory 1024
-# guest kselftest:
-# guest steering: --qemu "-global virtio-net-pci.rss=on -global virtio-net-pci.hash=on"
+# long kselftest:
+# long steering: --qemu "-global virtio-net-pci.rss=on -global virtio-net-pci.hash=on"
 """
 
 import contextlib

@@ -6,8 +6,8 @@ Suspends, resets and unplugging are in pm.py and hotplug.py, lies of the device 
 
 # guest *: --root full --swap virtio_net=rust --no-default-devices --append net.ifnames=0 --timeout 600
 # guest split: --kernel release
-# guest packed: --kernel release --append packed=on
-# guest debug-split: --kernel debug --memory 1024
+# long packed: --kernel release --append packed=on
+# long debug-split: --kernel debug --memory 1024
 # long debug-packed: --kernel debug --memory 1024 --append packed=on
 """
 

@@ -10,11 +10,11 @@ as with this one: so not these two together.
 What `--device net` has are options of all four.
 
 # guest *: --root full --timeout 900
-# guest split: --kernel release --swap virtio_net=rust
-# guest packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
+# long split: --kernel release --swap virtio_net=rust
+# long packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
 # guest jumbo: --kernel release --swap virtio_net=rust --device net,host_mtu=9000
 # guest big: --kernel release --swap virtio_net=rust --device net,mrg_rxbuf=off,host_mtu=9000
-# guest c: --kernel release
+# long c: --kernel release
 # long c-jumbo: --kernel release --device net,host_mtu=9000
 # long small: --kernel release --swap virtio_net=rust --device net,mrg_rxbuf=off
 # long packed: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off

@@ -12,10 +12,10 @@ What `--device net` has are options of both.
 
 # guest *: --root full --timeout 3600
 # guest split: --kernel release --swap virtio_net=rust
-# guest packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
+# long packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
 # long jumbo: --kernel release --swap virtio_net=rust --device net,host_mtu=9000
 # long direct: --kernel release --swap virtio_net=rust --device net,indirect_desc=off
-# guest c: --kernel release
+# long c: --kernel release
 # long c-jumbo: --kernel release --device net,host_mtu=9000
 # long packed: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off
 # long debug: --kernel debug --memory 1024 --swap virtio_net=rust

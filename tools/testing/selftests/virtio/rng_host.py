@@ -3,8 +3,8 @@
 """The entropy driver, seen from the host: exact bytes, unplugging, a silent device, a reset.
 
 # guest release-split: --kernel release
-# guest release-packed: --kernel release --append packed=on
-# guest debug-split: --kernel debug
+# long release-packed: --kernel release --append packed=on
+# long debug-split: --kernel debug
 # long debug-packed: --kernel debug --append packed=on
 """
 

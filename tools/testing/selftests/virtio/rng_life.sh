@@ -6,7 +6,7 @@
 # guest release: --kernel release --no-default-devices --device rng
 # long release-packed: --kernel release --no-default-devices --device rng,packed=on
 # long release-legacy: --kernel release --no-default-devices --device rng,disable-modern=on
-# guest debug: --kernel debug --no-default-devices --device rng --timeout 600
+# long debug: --kernel debug --no-default-devices --device rng --timeout 600
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc

@@ -6,7 +6,7 @@
 # guest *: --root vda --timeout 600 --no-default-devices --device rng
 # guest release: --kernel release
 # long 1cpu: --kernel release --smp 1
-# guest debug: --kernel debug
+# long debug: --kernel debug
 
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
