@@ -6,6 +6,7 @@ Each device stands behind a port of its own.  No test by itself: hotplug.py, pm.
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from guest.ksft import Shell
 from guest.run import Config, Guest
 
 LONG = bool(os.environ.get("LONG"))
+# The debug kernel takes ten times as long: in `make check` what another case does as well is left out there.
+BRIEF = "debug" in sys.argv and not LONG
 # Seconds until a device is gone or there: the debug kernel under TCG, on a busy host.
 PATIENCE = 120
 DEVICES = {

@@ -5,7 +5,7 @@ the other one in when the driver has agreed, both are behind an interface of the
 the one that is there.
 
 # guest *: --root full --timeout 600
-# guest rust: --kernel release --swap virtio_net=rust
+# long rust: --kernel release --swap virtio_net=rust
 # long c: --kernel release
 # long rust-packed: --kernel release --swap virtio_net=rust --device net,packed=on
 # long debug: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 1800
