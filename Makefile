@@ -39,7 +39,7 @@ help:
 	@echo '  kernel           both guest kernels, release and debug (Debian source, or KSRC=DIR)'
 	@echo '  guest-root       the root file system for guests with a full userspace'
 	@echo 'Install:'
-	@echo '  modules_install  into updates/ of the kernel'\''s modules (INSTALL_MOD_PATH=); EXPERIMENTAL=1: virtio_net, virtio_balloon too'
+	@echo '  modules_install  into updates/ of the kernel'\''s modules (INSTALL_MOD_PATH=); EXPERIMENTAL=1: virtio_balloon too'
 	@echo '  uninstall        undo that'
 	@echo '  tools_install    lsvirtio, virtio-report and the manual pages, below PREFIX (default: /usr/local); DESTDIR='
 	@echo '  tools_uninstall  undo that'

@@ -81,7 +81,7 @@ def find(kdir: Path, ours: Path) -> Selection:
 
 
 # Ours that do not yet do all that the kernel's own do: in Rust only where a swap says so.
-EXPERIMENTAL = ("virtio_net", "virtio_balloon")
+EXPERIMENTAL = ("virtio_balloon",)
 
 # Everything architecture.md replaces, in load order, for the line that tells whose is whose.
 REPLACEABLE = (*CORE, "virtio_pci", "virtio_rng", "virtio_blk", "virtio_net", "virtio_balloon")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest with an entropy and a block device (Rust), and a network device (C driver) that work all the time.
+"""A guest with an entropy, a block and a network device that work all the time.
 
 Each device stands behind a port of its own.  No test by itself: hotplug.py, pm.py and pci_errors.py use it.
 """

@@ -86,11 +86,11 @@ class Choice(unittest.TestCase):
         self.assertEqual(selection.line(), "virtio_ring=rust virtio=rust virtio_rng=c virtio_blk=c")
 
     def test_experimental_only_if_asked_for(self) -> None:
-        for swaps, whose in (({}, "c"), ({"virtio_net": "rust"}, "rust")):
+        for swaps, whose in (({}, "c"), ({"virtio_balloon": "rust"}, "rust")):
             selection = self.selection()
-            selection.c["virtio_net"] = selection.rust["virtio_net"] = Path("virtio_net.ko")
+            selection.c["virtio_balloon"] = selection.rust["virtio_balloon"] = Path("virtio_balloon.ko")
             choose(selection, "rust", swaps)
-            self.assertEqual(selection.choice["virtio_net"], whose)
+            self.assertEqual(selection.choice["virtio_balloon"], whose)
 
     def test_c(self) -> None:
         selection = self.selection()

@@ -7,7 +7,7 @@
 # Two devices of QEMU 10.0 on one hub, packed and with event indices, stall after some hundred packets, on the C stack as
 # here: so not these two together.  The gateway's device has both.
 #
-# guest *: --root full --swap virtio_blk=c --timeout 900 --no-default-devices --device rng --device net --device 9p,path=Documentation
+# guest *: --root full --swap virtio_blk=c --swap virtio_net=c --timeout 900 --no-default-devices --device rng --device net --device 9p,path=Documentation
 # guest *: --device virtio-net-pci,id=wire1,netdev=end1 --device virtio-net-pci,id=wire2,netdev=end2
 # guest *: --qemu "-netdev hubport,id=end1,hubid=1 -netdev hubport,id=end2,hubid=1" --file documentation=Documentation
 # guest split: --kernel release --device blk --device scsi

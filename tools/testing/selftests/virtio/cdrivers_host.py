@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's C drivers on the Rust core, with somebody at the other end: console, balloon, keyboard, network, 9p.
 
+# guest *: --swap virtio_net=c
 # guest split: --kernel release
 # long packed: --kernel release --qemu "-global virtio-device.packed=on"
 # guest intx-1cpu: --kernel release --smp 1 --append vectors=0

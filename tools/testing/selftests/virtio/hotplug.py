@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Devices that come and go while they work: the entropy driver (Rust), the block and network drivers (C).
+"""Devices that come and go while they work: entropy, block and network drivers.
 
 # guest *: --accel tcg-single
 # guest release: --kernel release --timeout 600
-# guest rust-net: --kernel release --timeout 600 --swap virtio_net=rust
+# long c-net: --kernel release --timeout 600 --swap virtio_net=c
 # guest debug: --kernel debug --timeout 900
 """
 
@@ -15,7 +15,7 @@ from guest.working_guest import DEVICES, LONG, PATIENCE, World, healthy_guest
 
 # The debug kernel takes ten seconds to bind all of them.
 ROUNDS = 50 if LONG else 1 if "debug" in sys.argv else 5
-RUST_NET = "virtio_net=rust" in sys.argv
+C_NET = "virtio_net=c" in sys.argv
 NO_DEVICE = '[ -z "$(ls /sys/bus/virtio/devices)" ]'
 FUNCTIONS = "/sys/bus/pci/drivers/virtio-pci/0000:*"
 
@@ -58,7 +58,7 @@ def transport_unbound_and_bound(world: World) -> None:
 
 def functions_reset(world: World) -> None:
     """Each function is reset, under load; but for a network device with the C driver, which does not go on after it."""
-    left_out = "false" if RUST_NET else "[ -d $(echo $function/virtio*)/net ]"
+    left_out = "[ -d $(echo $function/virtio*)/net ]" if C_NET else "false"
     for _ in range(ROUNDS):
         world.shell(f"(for function in {FUNCTIONS}; do {left_out} || echo 1 >$function/reset || exit 1; done)")
         world.works()

@@ -4,7 +4,7 @@
 
 # guest *: --root full --timeout 600
 # guest release: --kernel release
-# long packed: --kernel release --qemu "-global virtio-device.packed=on" --swap virtio_net=rust
+# long packed: --kernel release --qemu "-global virtio-device.packed=on"
 # long intx: --kernel release --append vectors=0
 # guest c-stack: --kernel release --stack c
 # long c-transport: --kernel release --swap virtio_pci=c

@@ -10,6 +10,7 @@
 # long modern: --kernel release --qemu "-global virtio-mmio.force-legacy=off"
 # guest modern-packed: --kernel release --qemu "-global virtio-mmio.force-legacy=off -global virtio-device.packed=on"
 # long legacy: --kernel release
+# long c-net: --kernel release --swap virtio_net=c
 # long debug: --kernel debug --timeout 600 --qemu "-global virtio-mmio.force-legacy=off"
 
 . ../kselftest/ktap_helpers.sh

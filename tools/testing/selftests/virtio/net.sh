@@ -7,7 +7,7 @@
 # Two devices of QEMU 10.0 on one hub, packed and with event indices, stall after some hundred packets, with the C driver
 # as with this one: so not these two together.  The gateway's device has both.
 #
-# guest *: --root full --swap virtio_net=rust --timeout 900 --no-default-devices --device rng --device net
+# guest *: --root full --timeout 900 --no-default-devices --device rng --device net
 # guest *: --device virtio-net-pci,id=wire1,netdev=end1 --device virtio-net-pci,id=wire2,netdev=end2
 # guest *: --qemu "-netdev hubport,id=end1,hubid=1 -netdev hubport,id=end2,hubid=1"
 # guest split: --kernel release

@@ -6,10 +6,10 @@ driver: what is on its way is counted back to nothing, after traffic, and when a
 The debug kernel is built without such limits.
 
 # guest *: --kernel release --root full --no-default-devices --append net.ifnames=0 --timeout 600
-# long split: --swap virtio_net=rust
-# long packed: --swap virtio_net=rust --append packed=on
-# long c:
-# long c-packed: --append packed=on
+# long split:
+# long packed: --append packed=on
+# long c: --swap virtio_net=c
+# long c-packed: --append packed=on --swap virtio_net=c
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from guest.ksft import Shell
 from guest.run import Config, Guest
 
 ARGUMENTS = " ".join(sys.argv)
-RUST = "virtio_net=rust" in ARGUMENTS
+RUST = "virtio_net=c" not in ARGUMENTS
 # Seconds until something is as it should be, on a busy host.
 PATIENCE = 60
 LIMITS = "/sys/class/net/{0}/queues/tx-0/byte_queue_limits"

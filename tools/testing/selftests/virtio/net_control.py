@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The control queue of the Rust network driver: what QEMU was told of filters, before and after resets, and silence.
 
-# guest *: --swap virtio_net=rust --root full --timeout 600
+# guest *: --root full --timeout 600
 # guest split: --kernel release
 # long packed: --kernel release --qemu "-global virtio-net-pci.packed=on"
 # long debug: --kernel debug --memory 1024 --timeout 1800

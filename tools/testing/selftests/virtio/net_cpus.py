@@ -3,9 +3,9 @@
 """Processors that come and go under the network driver, Rust and C: its interrupts are for those that there are.
 
 # guest *: --smp 3 --root full --append net.ifnames=0 --no-default-devices --device net --timeout 600
-# guest rust: --kernel release --swap virtio_net=rust
-# guest c: --kernel release
-# long debug: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 1800
+# guest rust: --kernel release
+# guest c: --kernel release --swap virtio_net=c
+# long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from guest import ksft
 from guest.ksft import Shell
 from guest.run import Config, Guest
 
-RUST = "virtio_net=rust" in " ".join(sys.argv)
+RUST = "virtio_net=c" not in " ".join(sys.argv)
 # Seconds until something is as it should be: the debug kernel under TCG, on a busy host.
 PATIENCE = 120
 CPU = "/sys/devices/system/cpu"

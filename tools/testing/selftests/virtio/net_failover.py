@@ -5,10 +5,10 @@ the other one in when the driver has agreed, both are behind an interface of the
 the one that is there.
 
 # guest *: --root full --timeout 600
-# long rust: --kernel release --swap virtio_net=rust
-# long c: --kernel release
-# long rust-packed: --kernel release --swap virtio_net=rust --device net,packed=on
-# long debug: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 1800
+# long rust: --kernel release
+# long c: --kernel release --swap virtio_net=c
+# long rust-packed: --kernel release --device net,packed=on
+# long debug: --kernel debug --memory 1024 --timeout 1800
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from guest.ksft import Shell
 from guest.run import Config, Guest
 
 ARGUMENTS = " ".join(sys.argv)
-RUST = "virtio_net=rust" in ARGUMENTS
+RUST = "virtio_net=c" not in ARGUMENTS
 # Seconds until something is as it should be: the debug kernel under TCG, on a busy host.
 PATIENCE = 120
 MAC = "52:54:00:12:34:99"

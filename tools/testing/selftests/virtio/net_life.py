@@ -4,7 +4,7 @@
 
 Suspends, resets and unplugging are in pm.py and hotplug.py, lies of the device in the hostile suite.
 
-# guest *: --root full --swap virtio_net=rust --no-default-devices --append net.ifnames=0 --timeout 600
+# guest *: --root full --no-default-devices --append net.ifnames=0 --timeout 600
 # guest split: --kernel release
 # long packed: --kernel release --append packed=on
 # long debug-split: --kernel debug --memory 1024

@@ -6,7 +6,7 @@ steered by a hash (`ethtool -X`); with hash=on, hashes for the stack (`ethtool -
 
 Skipped where tap devices cannot be made: that takes root, and /dev/net/tun.
 
-# guest *: --swap virtio_net=rust --root full --timeout 600
+# guest *: --root full --timeout 600
 # long split: --kernel release
 # guest packed-4cpu: --kernel release --smp 4 --qemu "-global virtio-net-pci.packed=on"
 # guest rss: --kernel release --qemu "-global virtio-net-pci.rss=on -global virtio-net-pci.hash=on"

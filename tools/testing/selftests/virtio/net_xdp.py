@@ -10,17 +10,17 @@ as with this one: so not these two together.
 What `--device net` has are options of all four.
 
 # guest *: --root full --timeout 900
-# long split: --kernel release --swap virtio_net=rust
-# long packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
-# guest jumbo: --kernel release --swap virtio_net=rust --device net,host_mtu=9000
-# guest big: --kernel release --swap virtio_net=rust --device net,mrg_rxbuf=off,host_mtu=9000
-# long c: --kernel release
-# long c-jumbo: --kernel release --device net,host_mtu=9000
-# long small: --kernel release --swap virtio_net=rust --device net,mrg_rxbuf=off
-# long packed: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off
-# long debug-iommu: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 3600 --device net,iommu_platform=on
-# long hash: --kernel release --swap virtio_net=rust --device net,rss=on,hash=on
-# long debug-jumbo: --kernel debug --memory 1024 --swap virtio_net=rust --timeout 3600 --device net,host_mtu=9000
+# long split: --kernel release
+# long packed-small: --kernel release --device net,packed=on,event_idx=off,mrg_rxbuf=off
+# guest jumbo: --kernel release --device net,host_mtu=9000
+# guest big: --kernel release --device net,mrg_rxbuf=off,host_mtu=9000
+# long c: --kernel release --swap virtio_net=c
+# long c-jumbo: --kernel release --device net,host_mtu=9000 --swap virtio_net=c
+# long small: --kernel release --device net,mrg_rxbuf=off
+# long packed: --kernel release --device net,packed=on,event_idx=off
+# long debug-iommu: --kernel debug --memory 1024 --timeout 3600 --device net,iommu_platform=on
+# long hash: --kernel release --device net,rss=on,hash=on
+# long debug-jumbo: --kernel debug --memory 1024 --timeout 3600 --device net,host_mtu=9000
 """
 
 import contextlib
@@ -36,7 +36,7 @@ PROGRAM = Path(__file__).resolve().parent / "programs/net_xdp.py"
 # Seconds until something is as it should be: the debug kernel under TCG, on a busy host.
 PATIENCE = 60
 ARGUMENTS = " ".join(sys.argv)
-RUST = "virtio_net=rust" in ARGUMENTS
+RUST = "virtio_net=c" not in ARGUMENTS
 MERGES = "mrg_rxbuf=off" not in ARGUMENTS
 JUMBO = "host_mtu=9000" in ARGUMENTS
 PINNED = "/sys/fs/bpf"

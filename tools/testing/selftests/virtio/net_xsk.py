@@ -11,15 +11,15 @@ as with this one: so not these two together.
 What `--device net` has are options of both.
 
 # guest *: --root full --timeout 3600
-# guest split: --kernel release --swap virtio_net=rust
-# long packed-small: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off,mrg_rxbuf=off
-# long jumbo: --kernel release --swap virtio_net=rust --device net,host_mtu=9000
-# long direct: --kernel release --swap virtio_net=rust --device net,indirect_desc=off
-# long c: --kernel release
-# long c-jumbo: --kernel release --device net,host_mtu=9000
-# long packed: --kernel release --swap virtio_net=rust --device net,packed=on,event_idx=off
-# long debug: --kernel debug --memory 1024 --swap virtio_net=rust
-# long debug-packed: --kernel debug --memory 1024 --swap virtio_net=rust --device net,packed=on,event_idx=off
+# guest split: --kernel release
+# long packed-small: --kernel release --device net,packed=on,event_idx=off,mrg_rxbuf=off
+# long jumbo: --kernel release --device net,host_mtu=9000
+# long direct: --kernel release --device net,indirect_desc=off
+# long c: --kernel release --swap virtio_net=c
+# long c-jumbo: --kernel release --device net,host_mtu=9000 --swap virtio_net=c
+# long packed: --kernel release --device net,packed=on,event_idx=off
+# long debug: --kernel debug --memory 1024
+# long debug-packed: --kernel debug --memory 1024 --device net,packed=on,event_idx=off
 """
 
 import contextlib
@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "xsk.c"
 PROGRAMS = HERE / "programs/net_xdp.py"
 ARGUMENTS = " ".join(sys.argv)
-RUST = "virtio_net=rust" in ARGUMENTS
+RUST = "virtio_net=c" not in ARGUMENTS
 JUMBO = "host_mtu=9000" in ARGUMENTS
 DEBUG = "--kernel debug" in ARGUMENTS
 # Seconds for a batch of frames, both ways: the debug kernel under TCG, on a busy host.

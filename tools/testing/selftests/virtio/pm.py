@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""A machine that sleeps while its devices work: the entropy driver (Rust), the block and network drivers (C).
+"""A machine that sleeps while its devices work: entropy, block and network drivers.
 
 # guest *: --accel tcg-single
 # guest release: --kernel release --timeout 600
-# guest rust-net: --kernel release --timeout 600 --swap virtio_net=rust
+# long c-net: --kernel release --timeout 600 --swap virtio_net=c
 # guest debug: --kernel debug --memory 1024 --timeout 900
 """
 

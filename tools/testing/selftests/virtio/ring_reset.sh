@@ -4,17 +4,17 @@
 # Queues that are reset alone (VIRTIO_F_RING_RESET): the network driver, C's or the Rust one, changes
 # their size under load.
 #
-# guest split: --kernel release --root full --memory 1024 --no-default-devices --device net
-# long packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
-# long intx: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=0
-# long shared-vector: --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=2
-# guest iommu: --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
-# long debug-split: --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
-# long debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
-# guest rust: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --device net
-# guest rust-packed: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
-# guest rust-iommu: --swap virtio_net=rust --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
-# long rust-debug-packed-iommu: --swap virtio_net=rust --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
+# guest split: --swap virtio_net=c --kernel release --root full --memory 1024 --no-default-devices --device net
+# long packed: --swap virtio_net=c --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
+# long intx: --swap virtio_net=c --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=0
+# long shared-vector: --swap virtio_net=c --kernel release --root full --memory 1024 --no-default-devices --device net,vectors=2
+# guest iommu: --swap virtio_net=c --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
+# long debug-split: --swap virtio_net=c --kernel debug --root full --memory 1024 --no-default-devices --device net --timeout 900
+# long debug-packed-iommu: --swap virtio_net=c --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
+# guest rust: --kernel release --root full --memory 1024 --no-default-devices --device net
+# guest rust-packed: --kernel release --root full --memory 1024 --no-default-devices --device net,packed=on
+# guest rust-iommu: --kernel release --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,iommu_platform=on,disable-legacy=on
+# long rust-debug-packed-iommu: --kernel debug --root full --memory 1024 --no-default-devices --qemu "-device intel-iommu" --append intel_iommu=on --append iommu.strict=1 --device net,packed=on,iommu_platform=on,disable-legacy=on --timeout 900
 # long c: --stack c --kernel release --root full --memory 1024 --no-default-devices --device net
 
 . ../kselftest/ktap_helpers.sh

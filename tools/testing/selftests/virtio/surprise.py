@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Functions that are gone before their drivers are told: entropy and block (Rust), network (C).
+"""Functions that are gone before their drivers are told: entropy, block, network.
 
 QEMU 10.0 always asks first.  So the port is told to forward neither accesses nor DMA: its function answers nothing any
 more, and never uses a buffer that it has.  (Unlike those of a real one, its registers read as 0, not as ones.)
@@ -41,7 +41,7 @@ def entropy_vanishes(world: World) -> None:
 
 
 def network_vanishes(world: World) -> None:
-    """A C driver, with packets on their way."""
+    """With packets on their way."""
     vanish(world, "virtio_net")
 
 

@@ -5,6 +5,7 @@
 # work on vringh: the C code for the other side of a ring (drivers/vhost/vringh.c), against ours.
 #
 # guest release: --kernel release --swap virtio_blk=c --root full --timeout 600 --no-default-devices
+# long c-net: --kernel release --swap virtio_blk=c --swap virtio_net=c --root full --timeout 600 --no-default-devices
 # long debug: --kernel debug --swap virtio_blk=c --root full --timeout 900 --no-default-devices
 
 . ../kselftest/ktap_helpers.sh

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Zero-copy AF_XDP sockets on the C network driver: premapped buffers, and queues that are reset one by one.
 
-# guest split: --kernel release --append iommu.strict=1
-# guest packed: --kernel release --append iommu.strict=1 --qemu "-global virtio-device.packed=on"
+# guest split: --kernel release --append iommu.strict=1 --swap virtio_net=c
+# guest packed: --kernel release --append iommu.strict=1 --qemu "-global virtio-device.packed=on" --swap virtio_net=c
 # long c: --kernel release --append iommu.strict=1 --stack c
-# long debug: --kernel debug --append iommu.strict=1 --timeout 900
+# long debug: --kernel debug --append iommu.strict=1 --timeout 900 --swap virtio_net=c
 """
 
 import contextlib
