@@ -4,11 +4,13 @@
 the other one in when the driver has agreed, both are behind an interface of the kernel's, and what is sent goes through
 the one that is there.
 
+The kernel's net_failover takes a lock that it never initialized (stats_lock), of which lockdep says so and stops.
+
 # guest *: --root full --timeout 600
 # long rust: --kernel release
 # long c: --kernel release --swap virtio_net=c
 # long rust-packed: --kernel release --device net,packed=on
-# long debug: --kernel debug --memory 1024 --timeout 1800
+# long debug: --kernel debug --memory 1024 --timeout 1800 --allow "turning off the locking correctness validator"
 """
 
 import contextlib
