@@ -12,7 +12,7 @@
 . ../kselftest/ktap_helpers.sh
 . ./lib.inc
 
-OURS="virtio_ring virtio virtio_pci virtio_rng virtio_blk"
+OURS="virtio_ring virtio virtio_pci virtio_rng virtio_blk virtio_net"
 
 # Its name says nothing, the twins share it; out-of-tree modules taint, and a build has its own srcversion.
 is_ours() {
@@ -60,7 +60,7 @@ tests=2
 
 ktap_print_header
 ktap_set_plan "$tests"
-ktap_test_result "core, transport, entropy and block driver are ours" core_is_ours
+ktap_test_result "core, transport, entropy, block and network driver are ours" core_is_ours
 ktap_test_result "the other modules of virtio are the kernel's" drivers_are_c
 if [ "$tests" -gt 2 ]; then
 	ktap_test_result "the root file system is 9p over virtio" root_is_9p
