@@ -172,7 +172,11 @@ const FEATURES: Features = Features::EMPTY
     .with::<net::HashReport>()
     .with::<net::CtrlGuestOffloads>()
     .with::<net::CtrlRxExtra>()
-    .with::<net::Standby>();
+    .with::<net::Standby>()
+    .with::<net::GuestUdpTunnelGso>()
+    .with::<net::GuestUdpTunnelGsoCsum>()
+    .with::<net::HostUdpTunnelGso>()
+    .with::<net::HostUdpTunnelGsoCsum>();
 
 /// Queues of a pair, and where they are in it.
 const PAIR: usize = 2;

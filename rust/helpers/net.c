@@ -290,6 +290,27 @@ __rust_helper unsigned int rust_helper_virtio_skb_gso_header_len(const struct sk
 	return skb_transport_offset(skb) + (tcp ? tcp_hdrlen(skb) : sizeof(struct udphdr));
 }
 
+/* Of a packet in a tunnel: from the start of the outer one. */
+__rust_helper unsigned int rust_helper_virtio_skb_inner_gso_header_len(const struct sk_buff *skb, bool tcp)
+{
+	return skb_inner_transport_offset(skb) + (tcp ? inner_tcp_hdrlen(skb) : sizeof(struct udphdr));
+}
+
+__rust_helper int rust_helper_virtio_skb_transport_offset(const struct sk_buff *skb)
+{
+	return skb_transport_offset(skb);
+}
+
+__rust_helper int rust_helper_virtio_skb_inner_network_offset(const struct sk_buff *skb)
+{
+	return skb_inner_network_offset(skb);
+}
+
+__rust_helper bool rust_helper_virtio_skb_is_ipv6(const struct sk_buff *skb)
+{
+	return skb->protocol == htons(ETH_P_IPV6);
+}
+
 __rust_helper u16 rust_helper_virtio_skb_get_queue_mapping(const struct sk_buff *skb)
 {
 	return skb_get_queue_mapping(skb);
@@ -391,6 +412,13 @@ __rust_helper int rust_helper_virtio_virtio_net_hdr_to_skb(struct sk_buff *skb,
 						    const struct virtio_net_hdr *hdr, bool little_endian)
 {
 	return virtio_net_hdr_to_skb(skb, hdr, little_endian);
+}
+
+__rust_helper int rust_helper_virtio_virtio_net_hdr_tnl_to_skb(struct sk_buff *skb,
+							const struct virtio_net_hdr_v1_hash_tunnel *hdr,
+							bool checksum)
+{
+	return virtio_net_hdr_tnl_to_skb(skb, hdr, true, checksum, true);
 }
 
 /* Page pools. */

@@ -17,7 +17,10 @@ use crate::{
         or_refused,
         Filters, //
     },
-    offloads::stack_features,
+    offloads::{
+        stack_features,
+        tunnel_features, //
+    },
     operations::Operations,
     receive::{
         self,
@@ -260,6 +263,7 @@ impl Interface {
             new.show_rx_buffer_size();
         }
         new.set_features(on, changeable);
+        new.set_tunnel_features(tunnel_features(changeable));
         new.set_mtu(mtu.unwrap_or(DEFAULT_MTU), mtu.unwrap_or(MAX_MTU));
         if options.any_layout {
             new.set_needed_headroom(options.layout.size() as u16);

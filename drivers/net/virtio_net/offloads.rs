@@ -40,6 +40,14 @@ pub(crate) fn stack_features(features: Features, csum: bool, gso: bool) -> (u64,
             (features.has::<net::HostTso6>(), feature::TSO6),
             (features.has::<net::HostEcn>(), feature::TSO_ECN),
             (features.has::<net::HostUso>(), feature::GSO_UDP_L4),
+            (
+                features.has::<net::HostUdpTunnelGso>(),
+                feature::GSO_UDP_TUNNEL,
+            ),
+            (
+                features.has::<net::HostUdpTunnelGsoCsum>(),
+                feature::GSO_UDP_TUNNEL_CSUM,
+            ),
         ] {
             if has {
                 changeable |= bits;
@@ -66,6 +74,14 @@ pub(crate) fn stack_features(features: Features, csum: bool, gso: bool) -> (u64,
         on |= feature::HW_VLAN_CTAG_FILTER;
     }
     (on, changeable)
+}
+
+/// Which of `changeable` the device does for packets in tunnels, too: all it does for those that are sent.
+pub(crate) fn tunnel_features(changeable: u64) -> u64 {
+    if changeable & feature::GSO_UDP_TUNNEL == 0 {
+        return 0;
+    }
+    changeable & !(feature::GRO_HW | feature::RXHASH)
 }
 
 impl Interface {

@@ -76,6 +76,10 @@ pub mod feature {
     pub const TSO_ECN: u64 = bindings::NETIF_F_TSO_ECN;
     /// Cuts UDP into segments.
     pub const GSO_UDP_L4: u64 = bindings::NETIF_F_GSO_UDP_L4;
+    /// Cuts what is in a tunnel of UDP into segments.
+    pub const GSO_UDP_TUNNEL: u64 = bindings::NETIF_F_GSO_UDP_TUNNEL;
+    /// Completes the checksums of such tunnels too.
+    pub const GSO_UDP_TUNNEL_CSUM: u64 = bindings::NETIF_F_GSO_UDP_TUNNEL_CSUM;
     /// Checks the headers of what it cuts.
     pub const GSO_ROBUST: u64 = bindings::NETIF_F_GSO_ROBUST;
     /// Validates checksums of what is received.
@@ -205,6 +209,13 @@ impl<O: Operations> NewDevice<O> {
             // Those on top of it have VLANs of their own.
             (*dev).vlan_features = on & !feature::HW_VLAN_CTAG_FILTER;
         }
+    }
+
+    /// Sets what it does for packets that are in tunnels.
+    pub fn set_tunnel_features(&mut self, inner: u64) {
+        let dev = self.0.as_raw();
+        // SAFETY: As above.
+        unsafe { (*dev).hw_enc_features = inner };
     }
 
     /// Sets the MTU, and the largest one it may be set to, in bytes.

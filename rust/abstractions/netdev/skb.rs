@@ -16,9 +16,11 @@ use virtio_spec::net::header::{
     Hash,
     Hashed,
     Header,
+    IpVersion,
     Partial,
     Received,
-    Transmit, //
+    Transmit,
+    Tunnel, //
 };
 
 /// Pieces of a packet behind its linear part at most.
@@ -154,11 +156,37 @@ impl SkBuff {
                     ecn: bits & bindings::SKB_GSO_TCP_ECN != 0,
                     size: (*info).gso_size,
                 });
-                let len = bindings::virtio_skb_gso_header_len(skb, kind.is_tcp());
+                let tunnels = bindings::SKB_GSO_UDP_TUNNEL | bindings::SKB_GSO_UDP_TUNNEL_CSUM;
+                let len = if bits & tunnels == 0 {
+                    bindings::virtio_skb_gso_header_len(skb, kind.is_tcp())
+                } else {
+                    offload.tunnel = Some(self.tunnel(bits)?);
+                    bindings::virtio_skb_inner_gso_header_len(skb, kind.is_tcp())
+                };
                 offload.header_len = u16::try_from(len).unwrap_or(u16::MAX);
             }
         }
         Ok(offload)
+    }
+
+    /// The tunnel of segments that the stack describes with `bits` (C: `virtio_net_hdr_tnl_from_skb`).
+    #[cold]
+    fn tunnel(&self, bits: i32) -> Result<Tunnel> {
+        // SAFETY: By the type invariants.
+        let (v6, transport, network) = unsafe {
+            let skb = self.as_raw();
+            (
+                bindings::virtio_skb_is_ipv6(skb),
+                bindings::virtio_skb_transport_offset(skb),
+                bindings::virtio_skb_inner_network_offset(skb),
+            )
+        };
+        Ok(Tunnel {
+            outer: if v6 { IpVersion::V6 } else { IpVersion::V4 },
+            outer_transport: u16::try_from(transport).map_err(|_| EPROTO)?,
+            inner_network: u16::try_from(network).map_err(|_| EPROTO)?,
+            checksum: bits & bindings::SKB_GSO_UDP_TUNNEL_CSUM != 0,
+        })
     }
 
     /// Has it belong to nobody from now on (C: `skb_orphan`, `nf_reset_ct`): for who may free it late.
@@ -168,7 +196,7 @@ impl SkBuff {
     }
 
     /// Takes over what the device says of a packet that it sent, which `header` was checked for, in
-    /// the byte order that `little_endian` tells (C: `virtio_net_hdr_to_skb`,
+    /// the byte order that `little_endian` tells (C: `virtio_net_hdr_tnl_to_skb`,
     /// `virtio_net_handle_csum_offload`).
     ///
     /// # Errors
@@ -187,7 +215,10 @@ impl SkBuff {
         if received.gso.is_none() && !matches!(received.checksum, Checksum::Partial(_)) {
             return Ok(());
         }
-        self.set_segments(header, little_endian)
+        match received.tunnel {
+            Some(tunnel) => self.set_tunnel(header, tunnel.checksum),
+            None => self.set_segments(header, little_endian),
+        }
     }
 
     /// Says that the device has validated its checksum, and that of the packet in it if it is a tunnel's.
@@ -216,6 +247,23 @@ impl SkBuff {
                 .read_unaligned();
             let done =
                 bindings::virtio_virtio_net_hdr_to_skb(self.as_raw(), &header, little_endian);
+            kernel::error::to_result(done)
+        }
+    }
+
+    /// As [`SkBuff::set_segments`], of segments in a tunnel, with its checksum or without.
+    #[cold]
+    fn set_tunnel(&mut self, header: &Header, checksum: bool) -> Result {
+        let bytes = header.as_bytes();
+        let size = size_of::<bindings::virtio_net_hdr_v1_hash_tunnel>();
+        let bytes = bytes.get(..size).ok_or(EINVAL)?;
+        // SAFETY: So many bytes, and any bytes are a header; the packet by the type invariants.
+        unsafe {
+            let header = bytes
+                .as_ptr()
+                .cast::<bindings::virtio_net_hdr_v1_hash_tunnel>()
+                .read_unaligned();
+            let done = bindings::virtio_virtio_net_hdr_tnl_to_skb(self.as_raw(), &header, checksum);
             kernel::error::to_result(done)
         }
     }

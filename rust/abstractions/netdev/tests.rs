@@ -593,4 +593,50 @@ mod suite {
         assert_eq!(u32::from(summed), bindings::CHECKSUM_UNNECESSARY);
         Ok(())
     }
+
+    #[test]
+    fn segments_in_a_tunnel_are_sent_as_they_came() -> Result {
+        let features = Features::EMPTY
+            .with::<Version1>()
+            .with::<net::Csum>()
+            .with::<net::GuestCsum>()
+            .with::<net::HostTso4>()
+            .with::<net::GuestTso4>()
+            .with::<net::HostUdpTunnelGso>()
+            .with::<net::GuestUdpTunnelGso>()
+            .with::<net::HostUdpTunnelGsoCsum>()
+            .with::<net::GuestUdpTunnelGsoCsum>();
+        let layout = Layout::new(features);
+        // VXLAN: outer headers of 14, 20, 8 and 8 bytes, inner ones of 14, 20 and 20.
+        let (udp, ip, tcp) = (34_u16, 64_u16, 84_u16);
+        let len: u32 = 1000;
+        for checksum in [0, net::hdr_flag::UDP_TUNNEL_CSUM] {
+            let mut bytes = [0; 24];
+            bytes[0] = net::hdr_flag::NEEDS_CSUM | checksum;
+            bytes[1] = net::gso_type::TCPV4 | net::gso_type::UDP_TUNNEL_IPV4;
+            for (at, value) in [
+                (2, tcp + 20),
+                (4, 300),
+                (6, tcp),
+                (8, 16),
+                (20, udp),
+                (22, ip),
+            ] {
+                bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+            }
+            let header = layout.read(&bytes, 24 + len).map_err(|_| EINVAL)?;
+            let received = header.check(len).map_err(|_| EINVAL)?;
+            let mut skb = packet(0, len)?;
+            // SAFETY: There is so much room, of which the length of the inner header is told.
+            unsafe {
+                let data = bindings::virtio___skb_put(skb.as_raw(), len).cast::<u8>();
+                data.write_bytes(0, len as usize);
+                data.add(usize::from(tcp) + 12).write(5 << 4);
+            }
+            skb.set_offload(&received, &header, true)?;
+            let sent = layout.write(&skb.offload()?).map_err(|_| EINVAL)?;
+            assert_eq!(sent.as_bytes(), bytes);
+        }
+        Ok(())
+    }
 }
