@@ -113,6 +113,8 @@ def failure_of_qemu(logs: Path) -> str | None:
         text = console.read(path)
         if console.stale_breakpoint(text):
             return "ran a breakpoint that was gone"
+        if console.never_began(text):
+            return "had a kernel that waited before its first program"
         if console.died_of_qemu(text, console.read(path.with_name("qemu.stderr"))):
             return "failed an assertion of its own"
     return None

@@ -65,6 +65,15 @@ def stale_breakpoint(text: str) -> bool:
     return re.search(r"Not tainted", text) is not None and re.search(r"Modules linked in:\s*$", text, re.M) is not None
 
 
+def never_began(text: str) -> bool:
+    """Whether the kernel on console TEXT waited for ever before its first program, when it has no module of virtio.
+
+    Seen with four processors and TCG: all of them idle, and what the kernel does in the background waits as well.
+    """
+    first = scan(text, [])
+    return first is not None and first.line.startswith("INFO: task swapper/0:1 blocked") and "virtio" not in text
+
+
 def died_of_qemu(text: str, stderr: str) -> bool:
     """Whether QEMU's STDERR shows that it failed by itself, and not over what the guest of console TEXT did.
 

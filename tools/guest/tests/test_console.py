@@ -3,7 +3,7 @@
 
 import unittest
 
-from guest.console import device_error, died_of_qemu, leaks, scan, stale_breakpoint
+from guest.console import device_error, died_of_qemu, leaks, never_began, scan, stale_breakpoint
 
 SICK = (
     "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000000",
@@ -66,6 +66,13 @@ class Splats(unittest.TestCase):
         self.assertFalse(stale_breakpoint(STALE.replace("int3", "general protection fault")))
         self.assertFalse(stale_breakpoint("[    0.1] WARNING: something\n" + STALE))
         self.assertFalse(stale_breakpoint(""))
+
+    def test_never_began(self) -> None:
+        asleep = "[   64.5] INFO: task swapper/0:1 blocked for more than 32 seconds.\n"
+        self.assertTrue(never_began("[    0.02] tsc: Unable to calibrate against PIT\n" + asleep))
+        self.assertFalse(never_began("[    1.0] virtio_ring: loading out-of-tree module\n" + asleep))
+        self.assertFalse(never_began("[   64.5] INFO: task sh:42 blocked for more than 32 seconds.\n" + asleep))
+        self.assertFalse(never_began(""))
 
     def test_died_of_qemu(self) -> None:
         early = "[    0.024000] tsc: Unable to calibrate against PIT\n"
