@@ -49,10 +49,19 @@ def passed(guest: Guest, status: int = 0) -> None:
 class Shell:
     """A shell in a guest whose command is LOOP, a command at a time."""
 
-    LOOP = """echo @0; while read -r line; do eval "$line" </dev/null; printf '\\n@%d\\n' "$?"; done"""
+    # When a child in the background ends, busybox forgets the part of a line that it has read, and what it has not yet
+    # written of one that it prints.  So neither may have to wait: the terminal gives lines, and a pipe takes them.
+    LOOP = (
+        "stty icanon; mkfifo /run/shell; (cat /run/shell &); exec >/run/shell 2>&1; "
+        """echo @0; while read -r line; do eval "$line" </dev/null; printf '\\n@%d\\n' "$?"; done"""
+    )
+
+    # Characters of a command, less than what a terminal (N_TTY_BUF_SIZE) keeps of a line.
+    LONGEST = 4000
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
+        self._end: str | None = None
         # What is sent before the serial port is set up is lost.
         self.result()
 
@@ -63,8 +72,12 @@ class Shell:
         config.stdin = True
 
     def start(self, command: str) -> None:
-        """Give the guest COMMAND, which is one line, and do not wait for its end."""
-        self.guest.send(command)
+        """Give the guest COMMAND, which is one line, and do not wait for its end; AssertionError if it is gone."""
+        assert len(command) < self.LONGEST, f"a terminal takes no line of {len(command)} characters"
+        try:
+            self.guest.send(command)
+        except OSError:
+            raise AssertionError(f"no guest for {command!r}: {self._reason()}") from None
 
     def result(self) -> tuple[str, int]:
         """Wait for the end of the command that was started: what it printed, and its status."""
@@ -73,7 +86,14 @@ class Shell:
             if found := re.fullmatch(r"@(\d+)", line):
                 return "\n".join(printed).strip(), int(found.group(1))
             printed.append(line)
-        raise AssertionError(f"the guest ended, or its time, before a command did; it printed {printed}")
+        raise AssertionError(f"a command did not end: {self._reason()} It printed {printed}")
+
+    def _reason(self) -> str:
+        """Why the guest is gone: what its console or QEMU's stderr shows, or that its time is over."""
+        if self._end is None:
+            result = self.guest.finish()
+            self._end = result.reason or f"its shell ended with status {result.status}."
+        return self._end
 
     def __call__(self, command: str) -> str:
         """What COMMAND prints; AssertionError if it fails."""

@@ -364,7 +364,8 @@ class Guest:
         if late:
             return self._result(EXIT_TIMEOUT, f"no end within {self.config.timeout:g} seconds.")
         if status is None:
-            return self._result(EXIT_SICK, "QEMU ended before the command did." + self._last_words())
+            words = f"QEMU ended before the command did, with status {machine.process.returncode}."
+            return self._result(EXIT_SICK, words + self._last_words())
         if self.config.share is not None:
             self._unshare(self.config.share)
         return self._result(status, None)
